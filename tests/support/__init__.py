@@ -1,0 +1,1 @@
+"""What tests share: real peers on loopback, generated instances, real images."""

@@ -1,0 +1,61 @@
+"""The real images that pydicom ships with itself: what the demo migrates and what many tests are fed with."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+import pydicom.data
+from pydicom.errors import InvalidDicomError
+
+MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One Part 10 file and the UIDs by which a peer files it."""
+
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+
+
+def shipped_images() -> list[ImageFile]:
+    """List pydicom's own files that an archive can file, by path: about 160, of many modalities and transfer syntaxes.
+
+    Several share a SOP Instance UID, as copies of one image in other transfer syntaxes.
+    """
+    return list(image_files(Path(pydicom.data.__file__).parent))
+
+
+def image_files(root: Path) -> Iterator[ImageFile]:
+    """Yield the files under ``root`` that are whole Part 10 objects with every UID, sorted by path.
+
+    DICOMDIRs are left out, as are files without a preamble, a transfer syntax or one of the UIDs that a peer files by.
+    """
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        image = read_image_file(path)
+        if image is not None:
+            yield image
+
+
+def read_image_file(path: Path) -> ImageFile | None:
+    """Read what a peer needs to file ``path``; None where that is not a DICOM object or lacks a UID."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # some of the files are odd on purpose
+            ds = pydicom.dcmread(path, specific_tags=list(_UIDS), stop_before_pixels=True)
+    except (InvalidDicomError, EOFError, ValueError):
+        return None
+    transfer_syntax_uid = str(ds.file_meta.get("TransferSyntaxUID") or "")
+    sop_class, sop_instance, study, series = (str(ds.get(keyword) or "") for keyword in _UIDS)
+    if not all((transfer_syntax_uid, sop_class, sop_instance, study, series)) or sop_class == MEDIA_STORAGE_DIRECTORY:
+        return None
+    return ImageFile(path, sop_class, sop_instance, study, series, transfer_syntax_uid)
