@@ -1,0 +1,116 @@
+"""Reading vna.toml: everything wrong is said at once, with the nearest right key."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from vna.config import config_text, find_config, load_config, parse_config
+from vna.errors import ConfigError
+
+HERE = Path("/somewhere/vna.toml")
+
+
+def problems_of(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, HERE)
+    return "\n".join(caught.value.problems)
+
+
+def test_the_template_is_valid_and_names_the_archive() -> None:
+    config = parse_config(config_text("archive", "sqlite:///archive/ledger.sqlite"), HERE)
+    assert config.archive.url == "/somewhere/archive"
+    assert config.archive.ledger == "sqlite:////somewhere/archive/ledger.sqlite"
+    assert (config.local.ae_title, config.local.port, config.nodes) == ("VNA", 11112, {})
+
+
+def test_the_commented_nodes_of_the_template_are_valid_when_uncommented() -> None:
+    text = config_text("archive", "sqlite:///l.sqlite")
+    tail = text[text.index("# [nodes.legacy]") :]
+    lines = [line.removeprefix("# ") if line.startswith("# ") else line.removeprefix("#") for line in tail.splitlines()]
+    config = parse_config(text + "\n".join(lines), HERE)
+    assert set(config.nodes) == {"legacy", "newpacs"}
+    assert config.node("legacy").retrieve_timeout_s == 3600
+
+
+def test_every_problem_is_reported_at_once_with_the_nearest_key() -> None:
+    text = problems_of(
+        """
+        [archive]
+        ulr = "a"
+        [local]
+        prot = 1
+        ae_title = "THIS_TITLE_IS_TOO_LONG"
+        [nodes.a]
+        kind = "dimsee"
+        ae_title = "A"
+        [nodes.b]
+        port = 70000
+        acse_timeout_s = "soon"
+        """
+    )
+    assert "[archive] unknown key 'ulr'; did you mean 'url'?" in text
+    assert "[local] unknown key 'prot'; did you mean 'port'?" in text
+    assert "[nodes.a] kind must be one of dimse, dicomweb, folder, not 'dimsee'; did you mean 'dimse'?" in text
+    assert "[nodes.b] acse_timeout_s must be a number of seconds above 0" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("[local]\nport = '11112'", "port must be a whole number"),
+        ("[local]\nport = true", "port must be a whole number"),
+        ("[local]\nport = 99999", "port must be from 0 to 65535"),
+        ("[local]\nallow = ['JUST_A_TITLE']", "must read AE_TITLE@ADDRESS"),
+        ("[local]\nallow = 'A@1.2.3.4'", "must be a list of strings"),
+        ("[local]\ntls_key = 'k.pem'", "go together"),
+        ("[local]\nae_title = 'BACK\\\\SLASH'", "without backslash"),
+        ("[local]\nae_title = '   '", "is missing"),
+        ("[nodes.x]\nkind = 'dicomweb'", "needs a url"),
+        ("[nodes.x]\nae_title = 'X'\ntimezone = 'Mars/Olympus'", "IANA time zone"),
+        ("[nodes.x]\nae_title = 'X'\non_update = 'hope'", "on_update must be one of"),
+        ("[nodes]\nx = 3", "must be a table"),
+        ("[archives]\nurl = 'a'", "did you mean 'archive'?"),
+        ("archive = 3", "[archive] must be a table"),
+    ],
+)
+def test_a_wrong_value_is_named(line: str, said: str) -> None:
+    assert said in problems_of(line)
+
+
+def test_a_file_that_is_no_toml_is_named() -> None:
+    assert "is not valid TOML" in problems_of("[archive")
+
+
+def test_a_missing_file_names_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "vna.toml")
+    assert "vna init" in caught.value.hint
+
+
+def test_an_unknown_node_names_the_nearest() -> None:
+    config = parse_config("[nodes.legacy]\nae_title = 'L'", HERE)
+    with pytest.raises(ConfigError, match="did you mean 'legacy'"):
+        config.node("legasy")
+
+
+def test_urls_and_absolute_paths_stay_as_written() -> None:
+    config = parse_config("[archive]\nurl = 's3://b/p'\nledger = 'postgresql+psycopg://h/l'", HERE)
+    assert config.archive.url == "s3://b/p"
+    assert config.archive.ledger == "postgresql+psycopg://h/l"
+    assert parse_config("[archive]\nurl = 's3://b/p'", HERE).archive.ledger == "sqlite:////somewhere/ledger.sqlite"
+    assert parse_config("[archive]\nurl = '/x'", HERE).archive.ledger == "sqlite:////x/ledger.sqlite"
+
+
+def test_the_option_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VNA_CONFIG", "env.toml")
+    assert find_config("option.toml") == Path("option.toml")
+    assert find_config(None) == Path("env.toml")
+    monkeypatch.delenv("VNA_CONFIG")
+    assert find_config(None) == Path("vna.toml")
+
+
+def test_the_template_quotes_awkward_urls() -> None:
+    assert tomllib.loads(config_text('a "b"\\c', "sqlite:///x"))["archive"]["url"] == 'a "b"\\c'

@@ -1,0 +1,28 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout instead of a table.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+workers_option = click.option(
+    "--workers", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N", help="How many at once; default: the cores."
+)
+
+
+def selection_options(function: _F) -> _F:
+    """Add ``--study``, ``--where`` and ``--limit``."""
+    for option in (
+        click.option("--limit", type=click.IntRange(1), metavar="N", help="At most N studies."),
+        click.option("--where", metavar="SQL", help="A condition over the view `instances`, in DuckDB's SQL."),
+        click.option("--study", "studies", multiple=True, metavar="UID", help="Only this Study Instance UID; may be repeated."),
+    ):
+        function = option(function)
+    return function
