@@ -1,0 +1,136 @@
+"""The Original Attributes Sequence (0400,0561): what a header said before it was changed (PS3.3 C.12.1.1.9).
+
+Items are appended, never removed. Prior values are copied as the bytes they were; where one value inside a sequence changed, the
+whole prior top-level sequence is recorded; a value that breaks its VR stands zero-length there and as raw bytes in the
+Nonconforming Modified Attributes Sequence (0400,0551).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vna.part10.elements import (
+    ITEM,
+    SEQUENCE_DELIMITER,
+    UNDEFINED,
+    Encoding,
+    element_bytes,
+    header_bytes,
+    is_private,
+    sequence_bytes,
+    vr_of,
+)
+from vna.part10.raw import RawElement, read_items
+
+_PATIENT_ID, _ISSUER_OF_PATIENT_ID = 0x00100020, 0x00100021
+_SPECIFIC_CHARACTER_SET = 0x00080005
+
+_FORMS = {
+    b"DA": rb"(\d{8})?",
+    b"TM": rb"(\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?)?",
+    b"DT": rb"(\d{4}(\d{2}){0,5}(\.\d{1,6})?([+-]\d{4})?)?",
+    b"AS": rb"(\d{3}[DWMY])?",
+    b"UI": rb"((0|[1-9]\d*)(\.(0|[1-9]\d*))*)?",
+    b"IS": rb" *([+-]?\d{1,11})? *",
+    b"DS": rb" *([+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?)? *",
+    b"CS": rb"[A-Z0-9 _]{0,16}",
+    b"AE": rb"[\x20-\x5b\x5d-\x7e]{0,16}",
+    b"SH": rb"[^\\]{0,16}",
+    b"LO": rb"[^\\]{0,64}",
+}
+_CONFORMING = {vr: re.compile(form, re.DOTALL) for vr, form in _FORMS.items()}
+_LIMITS = {b"DS": 16, b"UI": 64}
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Who changed a header, and why. ``at`` is a DT (PS3.5 6.2) with its offset from UTC, ``reason`` COERCE or CORRECT."""
+
+    modifying_system: str
+    at: str
+    reason: str = "CORRECT"
+    source: str = ""
+
+
+def original_attributes_item(
+    before: Sequence[RawElement], changed: Sequence[int], attribution: Attribution, encoding: Encoding, character_set: bytes
+) -> bytes:
+    """Build the elements of one item that records the values of the tags ``changed`` as they stood in ``before``.
+
+    The Issuer of Patient ID is recorded with every Patient ID, a private element with its creator, and the character set
+    whenever prior values are not plain ASCII, so that they stay readable after the object was converted.
+    """
+    old = {element.tag: element for element in reversed(before)}
+    tags = set(changed)
+    if _PATIENT_ID in tags:
+        tags.add(_ISSUER_OF_PATIENT_ID)
+    tags |= {tag & 0xFFFF0000 | (tag & 0xFFFF) >> 8 for tag in changed if is_private(tag) and tag & 0xFFFF > 0xFF} & set(old)
+    if character_set and any(tag in old and not old[tag].value.isascii() for tag in tags):
+        tags.add(_SPECIFIC_CHARACTER_SET)
+    modified: list[bytes] = []
+    nonconforming: list[bytes] = []
+    for tag in sorted(tags):
+        element = old.get(tag)
+        if element is None or _conforms(element):
+            modified.append(element.raw if element else element_bytes(tag, vr_of(tag) or b"UN", b"", encoding))
+        else:
+            modified.append(element_bytes(tag, element.vr, b"", encoding))
+            nonconforming += _selected(element, encoding)
+    return b"".join(_described(modified, nonconforming, attribution, encoding))
+
+
+def _described(
+    modified: Sequence[bytes], nonconforming: list[bytes], attribution: Attribution, encoding: Encoding
+) -> list[bytes]:
+    parts = [sequence_bytes(0x04000550, [b"".join(modified)], encoding)]
+    if nonconforming:
+        parts.append(sequence_bytes(0x04000551, nonconforming, encoding))
+    return [
+        *parts,
+        element_bytes(0x04000562, b"DT", attribution.at.encode("ascii"), encoding),
+        element_bytes(0x04000563, b"LO", attribution.modifying_system.encode("ascii"), encoding),
+        element_bytes(0x04000564, b"LO", attribution.source.encode("ascii"), encoding),
+        element_bytes(0x04000565, b"CS", attribution.reason.encode("ascii"), encoding),
+    ]
+
+
+def with_item(tag: int, existing: RawElement | None, item: bytes, encoding: Encoding) -> RawElement:
+    """Append one item to a sequence, or begin it; the items that are there stay byte for byte."""
+    raw = header_bytes(ITEM, b"", len(item), encoding) + item
+    if existing is None:
+        return RawElement.of(tag, b"SQ", raw, encoding)
+    items = b"".join(each.raw for each in read_items(existing, encoding))
+    if not existing.is_undefined:
+        return RawElement.of(tag, existing.vr, items + raw, encoding)
+    end = header_bytes(SEQUENCE_DELIMITER, b"", 0, encoding)
+    return RawElement.of(tag, existing.vr, items + raw + end, encoding, length=UNDEFINED)
+
+
+def _conforms(element: RawElement) -> bool:
+    """Tell whether the value is one that its VR allows, so that it may stand in the Modified Attributes Sequence."""
+    vr = element.vr or vr_of(element.tag)
+    form = _CONFORMING.get(vr)
+    if form is None or element.is_undefined:
+        return element.is_undefined or len(element.value) % 2 == 0
+    if len(element.value) % 2:
+        return False
+    if vr in (b"SH", b"LO") and not element.value.isascii():
+        return True  # the limit counts characters, and several bytes may be one
+    values = element.value.rstrip(b" \0").split(b"\\")
+    return all(form.fullmatch(value.rstrip(b" \0")) and len(value) <= _LIMITS.get(vr, 1 << 16) for value in values)
+
+
+def _selected(element: RawElement, encoding: Encoding) -> list[bytes]:
+    """Give one item a value: Selector Attribute, its number, and the bytes as they were (PS3.3 Table 10-20, C.12.1.1.9.1)."""
+    selector = struct.pack(encoding.order + "HH", element.tag >> 16, element.tag & 0xFFFF)
+    is_text = (element.vr or vr_of(element.tag)) not in (b"ST", b"LT", b"UT")
+    values = element.value.split(b"\\") if is_text else [element.value]
+    return [
+        element_bytes(0x00720026, b"AT", selector, encoding)
+        + element_bytes(0x00720028, b"US", struct.pack(encoding.order + "H", number), encoding)
+        + element_bytes(0x04000552, b"OB", value, encoding)
+        for number, value in enumerate(values, 1)
+    ]
