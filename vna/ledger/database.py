@@ -1,0 +1,148 @@
+"""One database under the ledger: its engine, its transactions, and the little SQL that differs between dialects."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+
+from vna.errors import ConfigError, LockedError, RefusedError, StoreError, StoreFullError, VnaError
+from vna.ledger.tables import SCHEMA_VERSION, about, metadata
+
+BUSY_TIMEOUT_S = 60
+ROWS_A_STATEMENT = 500
+_SQLITE_WRITE = "vna_write"
+
+
+def now() -> str:
+    """Say what time it is, as the ledger writes it: ISO 8601, UTC, whole milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Database:
+    """An open database. Thread-safe: each transaction has a connection of its own, and writers queue within the process."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = _engine(url)
+        self._writing = threading.RLock()
+        self.dialect = self._engine.dialect.name
+        if not self._has_schema():
+            with self.write() as conn:
+                metadata.create_all(conn)
+                self.insert_new(conn, about, [{"name": "schema", "value": str(SCHEMA_VERSION)}])
+
+    def _has_schema(self) -> bool:
+        """Say whether the tables are there. Raises RefusedError where a newer version made them."""
+        with self.read() as conn:
+            if not inspect(conn).has_table(about.name):
+                return False
+            found = conn.execute(select(about.c.value).where(about.c.name == "schema")).scalar()
+        if found is not None and int(found) > SCHEMA_VERSION:
+            raise RefusedError(f"the ledger has schema {found}, this version knows {SCHEMA_VERSION}", hint="use a newer vna")
+        return found is not None
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a transaction that sees one state of the database."""
+        with _translated(), self._engine.connect() as conn, conn.begin():
+            yield conn
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a transaction that is durable when the block has ended, and rolled back when it raises.
+
+        SQLite takes its only write lock at the beginning, so that a transaction that has read can always go on to write.
+        """
+        with self._writing, _translated(), self._engine.connect() as plain:
+            conn = plain.execution_options(**{_SQLITE_WRITE: True})
+            with conn.begin():
+                yield conn
+
+    def insert_new(self, conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Insert rows whose primary key is not there yet, leave the others as they are, and say how many were new."""
+        added = 0
+        for start in range(0, len(rows), ROWS_A_STATEMENT):
+            statement = self._insert(table).values([dict(row) for row in rows[start : start + ROWS_A_STATEMENT]])
+            added += conn.execute(statement.on_conflict_do_nothing()).rowcount
+        return added
+
+    def upsert(
+        self, conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], changes: Callable[[Any], Mapping[str, Any]]
+    ) -> None:
+        """Insert rows; where the primary key is there, make ``changes`` instead, which sees the columns of the new row."""
+        if not rows:
+            return
+        statement = self._insert(table)
+        keys = list(table.primary_key.columns)
+        statement = statement.on_conflict_do_update(index_elements=keys, set_=dict(changes(statement.excluded)))
+        conn.execute(statement, [dict(row) for row in rows])
+
+    def _insert(self, table: Table) -> Any:
+        """Build an INSERT that knows ON CONFLICT: the one construct for which SQLAlchemy asks for the dialect."""
+        return postgresql.insert(table) if self.dialect == "postgresql" else sqlite.insert(table)
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+        if backend not in ("sqlite", "postgresql"):
+            raise ConfigError(f"a ledger cannot stand on {backend}", hint="use sqlite:///FILE or postgresql+psycopg://...")
+        if backend == "postgresql":
+            return create_engine(parsed, pool_pre_ping=True, isolation_level="READ COMMITTED")
+        if not parsed.database or parsed.database == ":memory:":
+            raise ConfigError("a ledger needs a file", hint="use sqlite:///FILE")
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
+    except (ArgumentError, NoSuchModuleError) as exc:
+        raise ConfigError("the ledger's URL cannot be understood", hint="use sqlite:///FILE or postgresql+psycopg://...") from exc
+    except ModuleNotFoundError as exc:
+        raise ConfigError(f"the ledger's database needs {exc.name}", hint="install the extra: vna[postgres]") from exc
+    except OSError as exc:
+        raise StoreError(f"the ledger's folder cannot be made: {exc.strerror}") from exc
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    """Make a commit durable and foreign keys binding; transactions are begun by us, not by the driver."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", f"busy_timeout = {BUSY_TIMEOUT_S * 1000}"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(conn: Connection) -> None:
+    conn.exec_driver_sql("BEGIN IMMEDIATE" if conn.get_execution_options().get(_SQLITE_WRITE) else "BEGIN")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn what the database raises into our errors; messages name no statement and no parameter."""
+    try:
+        yield
+    except VnaError:
+        raise
+    except OperationalError as exc:
+        text = str(exc.orig).lower()
+        if "locked" in text or "busy" in text:
+            raise LockedError("another process keeps the ledger's write lock", hint="try again when it has ended") from exc
+        if "full" in text or "no space" in text:
+            raise StoreFullError("no room is left for the ledger", hint="free some space; nothing was lost") from exc
+        raise StoreError(f"the ledger's database does not answer: {exc.orig}") from exc
+    except DatabaseError as exc:
+        raise StoreError(f"the ledger's database refuses a statement: {type(exc.orig).__name__}") from exc

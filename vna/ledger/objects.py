@@ -1,0 +1,203 @@
+"""Stored objects: what the archive's journal says it holds, copied into the ledger.
+
+Receivers write the journal and never open the ledger; :meth:`Objects.absorb` reads on from the last position of each writer. In
+the same transaction each new object is matched with the instances that sources listed under its three UIDs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Boolean, Connection, Row, and_, bindparam, exists, func, or_, select, update
+
+from vna.ledger.database import Database
+from vna.ledger.tables import expected_instances, journal_positions, objects
+from vna.model import ObjectStatus
+
+FILEABLE = (ObjectStatus.STORED.value, ObjectStatus.FLAGGED.value)
+"""The states of an object that goes on to a target; variants and quarantined objects wait for a person."""
+
+_ROWS_A_TRANSACTION = 1000
+_T = TypeVar("_T")
+
+
+class JournalRow(Protocol):
+    """What the ledger reads of one journal row; :class:`vna.archive.JournalRow` has it."""
+
+    @property
+    def writer(self) -> str: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def study_instance_uid(self) -> str: ...
+    @property
+    def series_instance_uid(self) -> str: ...
+    @property
+    def sop_instance_uid(self) -> str: ...
+    @property
+    def sop_class_uid(self) -> str: ...
+    @property
+    def transfer_syntax_uid(self) -> str: ...
+    @property
+    def codes(self) -> tuple[str, ...]: ...
+    @property
+    def received_at(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object of the archive, as the ledger knows it. ``path`` is relative to the archive, ``size`` is that of the file."""
+
+    sha256: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    path: str
+    size: int
+    status: str
+    codes: tuple[str, ...]
+    source: str
+    received_at: str
+
+
+class Objects:
+    """The objects of the archive, with what they were expected as."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def positions(self) -> dict[str, int]:
+        """Say how far each journal writer has been absorbed: what ``Archive.journal_rows`` takes to read on."""
+        with self._database.read() as conn:
+            return {row.writer: row.seq for row in conn.execute(select(journal_positions))}
+
+    def absorb(self, rows: Iterable[JournalRow]) -> int:
+        """Copy journal rows and say how many objects were new. Idempotent: rows that were absorbed before change nothing."""
+        added = 0
+        for batch in batches(rows, _ROWS_A_TRANSACTION):
+            with self._database.write() as conn:
+                known = _known(conn, [row.sha256 for row in batch])
+                fresh = {row.sha256: _object_row(row) for row in batch if row.sha256 not in known}
+                added += self._database.insert_new(conn, objects, list(fresh.values()))
+                _match_exactly(conn, list(fresh.values()))
+                self._advance(conn, batch)
+        return added
+
+    def of_study(self, study_instance_uid: str) -> list[StoredObject]:
+        """List the objects whose data set names this study, in the order of their UIDs."""
+        order = (objects.c.series_instance_uid, objects.c.sop_instance_uid, objects.c.sha256)
+        with self._database.read() as conn:
+            found = conn.execute(select(objects).where(objects.c.study_instance_uid == study_instance_uid).order_by(*order))
+            return [stored_object(row) for row in found]
+
+    def named(self, sop_instance_uid: str) -> list[StoredObject]:
+        """List the objects under one SOP Instance UID, whatever study they name."""
+        with self._database.read() as conn:
+            found = conn.execute(select(objects).where(objects.c.sop_instance_uid == sop_instance_uid).order_by(objects.c.sha256))
+            return [stored_object(row) for row in found]
+
+    def unsolicited(self, node: str) -> list[StoredObject]:
+        """List the objects that came from ``node`` although it never listed them: stored and accounted for, of no job."""
+        expected = exists().where(expected_instances.c.sha256 == objects.c.sha256)
+        with self._database.read() as conn:
+            found = conn.execute(select(objects).where(objects.c.source == node, ~expected).order_by(objects.c.sha256))
+            return [stored_object(row) for row in found]
+
+    def count(self) -> tuple[int, int]:
+        """Count the objects and their bytes."""
+        with self._database.read() as conn:
+            row = conn.execute(select(func.count(), func.coalesce(func.sum(objects.c.size), 0)).select_from(objects)).one()
+            return int(row[0]), int(row[1])
+
+    def _advance(self, conn: Connection, batch: Sequence[JournalRow]) -> None:
+        last: dict[str, int] = {}
+        for row in batch:
+            last[row.writer] = max(row.seq, last.get(row.writer, row.seq))
+        rows = [{"writer": writer, "seq": seq} for writer, seq in last.items()]
+        self._database.insert_new(conn, journal_positions, rows)
+        for writer, seq in last.items():
+            behind = and_(journal_positions.c.writer == writer, journal_positions.c.seq < seq)
+            conn.execute(update(journal_positions).where(behind).values(seq=seq))
+
+
+def batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """Cut an iterable into lists of at most ``size``."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def stored_object(row: Row[Any]) -> StoredObject:
+    """Make the value of a row of the table ``objects``."""
+    values = row._mapping
+    columns = {column.name: values[column.name] for column in objects.columns}
+    return StoredObject(**{**columns, "codes": tuple(columns["codes"].split())})
+
+
+def _known(conn: Connection, digests: Sequence[str]) -> set[str]:
+    return set(conn.execute(select(objects.c.sha256).where(objects.c.sha256.in_(digests))).scalars())
+
+
+def _object_row(row: JournalRow) -> dict[str, Any]:
+    return {
+        "sha256": row.sha256,
+        "study_instance_uid": row.study_instance_uid,
+        "series_instance_uid": row.series_instance_uid,
+        "sop_instance_uid": row.sop_instance_uid,
+        "sop_class_uid": row.sop_class_uid,
+        "transfer_syntax_uid": row.transfer_syntax_uid,
+        "path": row.path,
+        "size": row.size,
+        "status": str(row.state),
+        "codes": " ".join(row.codes),
+        "source": row.source,
+        "received_at": row.received_at,
+    }
+
+
+def _match_exactly(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Give each expected instance the object under its three UIDs; a fileable one takes the place of one in quarantine.
+
+    Variants never match on their own: the first object under their UID stands for the instance.
+    """
+    candidates = [row for row in rows if row["status"] != ObjectStatus.VARIANT]
+    if not candidates:
+        return
+    holder = expected_instances.c.sha256
+    held_by_quarantine = holder.in_(select(objects.c.sha256).where(objects.c.status == ObjectStatus.QUARANTINED.value))
+    statement = (
+        update(expected_instances)
+        .where(
+            expected_instances.c.study_instance_uid == bindparam("study"),
+            expected_instances.c.series_instance_uid == bindparam("series"),
+            expected_instances.c.sop_instance_uid == bindparam("sop"),
+            or_(holder.is_(None), and_(bindparam("is_fileable", type_=Boolean()), held_by_quarantine)),
+        )
+        .values(sha256=bindparam("digest"), matched="exact", state="", code="", detail="")
+    )
+    parameters = [
+        {
+            "study": row["study_instance_uid"],
+            "series": row["series_instance_uid"],
+            "sop": row["sop_instance_uid"],
+            "digest": row["sha256"],
+            "is_fileable": row["status"] in FILEABLE,
+        }
+        for row in candidates
+    ]
+    conn.execute(statement, parameters)

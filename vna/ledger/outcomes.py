@@ -1,0 +1,235 @@
+"""What became of each object at each target, per stage and revision.
+
+Forward's states: ``sent``, ``warning`` (stored, with a warning status; to be verified all the more), ``refused`` (for good, with
+the code) and ``failed`` (tried again). Verify's states: ``verified``, ``different`` (waits for a person) and ``missing`` (the
+target does not hold it: due to be sent again, once; then refused). Outcomes are keyed by digest, so that copies of one UID stay
+apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, case, exists, func, insert, select, update
+
+from vna.ledger.database import Database, now
+from vna.ledger.leases import Lease, check
+from vna.ledger.objects import FILEABLE, StoredObject, batches, stored_object
+from vna.ledger.tables import certificates, objects, outcomes
+from vna.model import Outcome
+
+FORWARD = "forward"
+VERIFY = "verify"
+AT_TARGET = ("sent", "warning")
+"""The states of forward after which the target should hold the object."""
+
+FORWARD_FINAL = (*AT_TARGET, "refused")
+SENDS_BEFORE_REFUSED = 2
+"""How often verify must miss an object, with a resend in between, until that counts as the target's refusal."""
+
+_KEYS_A_QUERY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class DueStudy:
+    """A study with objects that are due at a stage, and how many bytes they are."""
+
+    study_instance_uid: str
+    instances: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SentObject:
+    """An object that a target should hold: how it was sent and what verify has found so far (empty: nothing yet)."""
+
+    object: StoredObject
+    forward_code: str
+    verify_state: str
+    verify_code: str
+
+
+class Outcomes:
+    """Outcomes at targets. Writes are made under a lease; its node is the target."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def due_forward(self, node: str, *, revision: int = 0, digests: Iterable[str] | None = None) -> list[DueStudy]:
+        """List the studies with objects that have no final outcome of forward at the node, in the order of their UIDs.
+
+        ``digests`` limits the objects to a selection. Variants and quarantined objects are never due.
+        """
+        return self._due(_forward_due(node, revision), digests)
+
+    def objects_due_forward(self, node: str, study_instance_uid: str, *, revision: int = 0) -> list[StoredObject]:
+        """List one study's objects that are due to be sent."""
+        order = (objects.c.series_instance_uid, objects.c.sop_instance_uid, objects.c.sha256)
+        where = and_(objects.c.study_instance_uid == study_instance_uid, _forward_due(node, revision))
+        with self._database.read() as conn:
+            return [stored_object(row) for row in conn.execute(select(objects).where(where).order_by(*order))]
+
+    def due_verify(self, node: str, *, revision: int = 0, digests: Iterable[str] | None = None) -> list[DueStudy]:
+        """List the studies with objects that were sent to the node and are not verified there."""
+        return self._due(_verify_due(node, revision), digests)
+
+    def sent_studies(self, node: str, *, revision: int = 0, digests: Iterable[str] | None = None) -> list[DueStudy]:
+        """List the studies with objects that the node should hold, verified or not."""
+        return self._due(_sent(node, revision), digests)
+
+    def sent_objects(self, node: str, study_instance_uid: str, *, revision: int = 0) -> list[SentObject]:
+        """List one study's objects that the node should hold, in the order of their UIDs."""
+        forwarded = outcomes.alias("forwarded")
+        verified = outcomes.alias("verified")
+        is_sent = and_(_row_is(forwarded, FORWARD, node, revision), forwarded.c.state.in_(AT_TARGET))
+        statement = (
+            select(
+                objects,
+                forwarded.c.code.label("forward_code"),
+                verified.c.state.label("verify_state"),
+                verified.c.code.label("verify_code"),
+            )
+            .join(forwarded, is_sent)
+            .outerjoin(verified, _row_is(verified, VERIFY, node, revision))
+            .where(objects.c.study_instance_uid == study_instance_uid)
+            .order_by(objects.c.series_instance_uid, objects.c.sop_instance_uid, objects.c.sha256)
+        )
+        with self._database.read() as conn:
+            return [
+                SentObject(stored_object(row), row.forward_code, row.verify_state or "", row.verify_code or "")
+                for row in conn.execute(statement)
+            ]
+
+    def record(self, lease: Lease, found: Sequence[Outcome], *, revision: int = 0) -> None:
+        """Write outcomes of the lease's stage; their keys are digests. Attempts count the repeats of one state.
+
+        Raises LockedError when the lease was lost; then nothing is written.
+        """
+        if not found:
+            return
+        with self._database.write() as conn:
+            check(conn, lease)
+            self._write(conn, lease, lease.stage, found, revision)
+
+    def record_changes(self, lease: Lease, found: Sequence[Outcome], *, revision: int = 0) -> int:
+        """Write only outcomes that differ from what stands, and count them."""
+        with self._database.write() as conn:
+            check(conn, lease)
+            standing = _standing(conn, lease, [outcome.key for outcome in found], revision)
+            changed = [one for one in found if standing.get(one.key) != (one.state, one.code, one.detail)]
+            self._write(conn, lease, lease.stage, changed, revision)
+        return len(changed)
+
+    def lose(self, lease: Lease, found: Sequence[Outcome], *, revision: int = 0) -> list[Outcome]:
+        """Write that verify misses objects, and make forward due again; what was missed before is refused for good.
+
+        Returns what forward's outcomes are now: ``failed`` (due) or ``refused``, with verify's code.
+        """
+        with self._database.write() as conn:
+            check(conn, lease)
+            self._write(conn, lease, VERIFY, found, revision)
+            attempts = _attempts(conn, lease, [outcome.key for outcome in found], revision)
+            results = []
+            for outcome in found:
+                is_final = attempts.get(outcome.key, 0) >= SENDS_BEFORE_REFUSED
+                results.append(Outcome(outcome.key, "refused" if is_final else "failed", outcome.code, outcome.detail))
+            for result in results:
+                row = and_(_row_is(outcomes, FORWARD, lease.node, revision, joined=False), outcomes.c.sha256 == result.key)
+                values = {"state": result.state, "code": result.code, "detail": result.detail, "at": now()}
+                conn.execute(update(outcomes).where(row).values(**values))
+        return results
+
+    def targets(self) -> list[str]:
+        """Name the nodes that something was forwarded to."""
+        with self._database.read() as conn:
+            statement = select(outcomes.c.node).where(outcomes.c.stage.in_((FORWARD, VERIFY))).distinct()
+            return sorted(conn.execute(statement).scalars())
+
+    def last_certificate(self, node: str) -> tuple[str, str]:
+        """Return path and digest of the node's last certificate; both empty where there is none."""
+        statement = select(certificates).where(certificates.c.node == node).order_by(certificates.c.id.desc()).limit(1)
+        with self._database.read() as conn:
+            row = conn.execute(statement).one_or_none()
+        return (row.path, row.digest) if row else ("", "")
+
+    def record_certificate(self, node: str, path: str, digest: str) -> None:
+        """Write down that a certificate was issued."""
+        with self._database.write() as conn:
+            conn.execute(insert(certificates).values(node=node, at=now(), path=path, digest=digest))
+
+    def _due(self, where: Any, digests: Iterable[str] | None) -> list[DueStudy]:
+        found: dict[str, DueStudy] = {}
+        chosen = [None] if digests is None else batches(digests, _KEYS_A_QUERY)
+        with self._database.read() as conn:
+            for batch in chosen:
+                limited = where if batch is None else and_(where, objects.c.sha256.in_(batch))
+                size = func.coalesce(func.sum(objects.c.size), 0).label("size")
+                statement = select(objects.c.study_instance_uid, func.count().label("n"), size).where(limited)
+                for row in conn.execute(statement.group_by(objects.c.study_instance_uid)):
+                    before = found.get(row.study_instance_uid, DueStudy(row.study_instance_uid, 0, 0))
+                    found[row.study_instance_uid] = DueStudy(
+                        before.study_instance_uid, before.instances + row.n, before.bytes + row.size
+                    )
+        return [found[uid] for uid in sorted(found)]
+
+    def _write(self, conn: Connection, lease: Lease, stage: str, found: Sequence[Outcome], revision: int) -> None:
+        at = now()
+        rows = [
+            {
+                "sha256": outcome.key,
+                "node": lease.node,
+                "stage": stage,
+                "revision": revision,
+                "state": outcome.state,
+                "code": outcome.code,
+                "detail": outcome.detail,
+                "attempts": 1,
+                "at": at,
+            }
+            for outcome in found
+        ]
+        self._database.upsert(conn, outcomes, rows, _changes)
+
+
+def _changes(new: Any) -> dict[str, Any]:
+    attempts = case((outcomes.c.state == new.state, outcomes.c.attempts + 1), else_=1)
+    return {"state": new.state, "code": new.code, "detail": new.detail, "at": new.at, "attempts": attempts}
+
+
+def _row_is(table: Any, stage: str, node: str, revision: int, *, joined: bool = True) -> Any:
+    row = and_(table.c.stage == stage, table.c.node == node, table.c.revision == revision)
+    return and_(table.c.sha256 == objects.c.sha256, row) if joined else row
+
+
+def _forward_due(node: str, revision: int) -> Any:
+    final = exists().where(_row_is(outcomes, FORWARD, node, revision), outcomes.c.state.in_(FORWARD_FINAL))
+    return and_(objects.c.status.in_(FILEABLE), ~final)
+
+
+def _sent(node: str, revision: int) -> Any:
+    return exists().where(_row_is(outcomes, FORWARD, node, revision), outcomes.c.state.in_(AT_TARGET))
+
+
+def _verify_due(node: str, revision: int) -> Any:
+    verified = outcomes.alias("verified")
+    is_verified = exists().where(_row_is(verified, VERIFY, node, revision), verified.c.state == "verified")
+    return and_(_sent(node, revision), ~is_verified)
+
+
+def _standing(conn: Connection, lease: Lease, digests: Sequence[str], revision: int) -> dict[str, tuple[str, str, str]]:
+    rows = _rows_of(conn, lease.stage, lease, digests, revision)
+    return {row.sha256: (row.state, row.code, row.detail) for row in rows}
+
+
+def _attempts(conn: Connection, lease: Lease, digests: Sequence[str], revision: int) -> dict[str, int]:
+    return {row.sha256: row.attempts for row in _rows_of(conn, VERIFY, lease, digests, revision)}
+
+
+def _rows_of(conn: Connection, stage: str, lease: Lease, digests: Sequence[str], revision: int) -> list[Any]:
+    found: list[Any] = []
+    for batch in batches(digests, _KEYS_A_QUERY):
+        where = and_(_row_is(outcomes, stage, lease.node, revision, joined=False), outcomes.c.sha256.in_(batch))
+        found += conn.execute(select(outcomes).where(where)).all()
+    return found
