@@ -106,7 +106,8 @@ class Provenance:
     """Who handed an object over, and what its own file meta said; kept in the journal, never in the canonical file meta.
 
     ``source`` is a node's name where the caller knows it, else the calling AE title. ``file_meta`` keeps what a source file's
-    own group 0002 held beyond the canonical elements (keyword -> text).
+    own group 0002 held beyond the canonical elements (keyword -> text). ``codes`` are the problems of the source's own framing
+    (no preamble, a wrong group length), which the stored file no longer has.
     """
 
     source: str
@@ -116,6 +117,7 @@ class Provenance:
     move_originator: str = ""
     source_path: str = ""
     file_meta: dict[str, str] = field(default_factory=dict)
+    codes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,281 @@
+"""The journal: an append-only log of what the archive took, one folder a writer; all that a receiver writes beside objects.
+
+``journal/<writer>/<n>.open`` is the segment that a living writer appends to and holds a lock (flock) on; sealed, it is renamed to
+``journal/<writer>/<n>`` and never changes again. ``n`` is the ``seq`` of its first row, in 20 digits, so that segments sort and a
+reader skips those it has had. A row counts when its line is whole and forced to the disk.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vna.archive.rows import JournalRow, decode, numbered
+from vna.errors import StoreError
+from vna.store.operations import APPEND_MODE, SYSTEM, Operations, store_error, store_errors
+
+log = logging.getLogger(__name__)
+
+OPEN_SUFFIX = ".open"
+_DIGITS = 20
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Segment:
+    """One segment file of one writer; ``n`` is the ``seq`` of its first row."""
+
+    writer: str
+    n: int
+    path: Path = field(compare=False)
+    is_open: bool = field(compare=False, default=False)
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What one caller wants written, and what became of it."""
+
+    payloads: Sequence[bytes]
+    done: bool = False
+    error: StoreError | None = None
+
+
+class JournalWriter:
+    """One writer's journal. Thread-safe: rows of all threads that wait at the same time share one write and one fsync.
+
+    After a failed fsync nothing that this writer says can be believed any more: what it had not confirmed is cut off and every
+    later :meth:`append` raises StoreError. A write that fails for want of space is cut off too, but the writer goes on.
+    """
+
+    def __init__(
+        self,
+        journal: Path,
+        writer: str,
+        operations: Operations = SYSTEM,
+        *,
+        last_seq: int = 0,
+        rows_per_segment: int = 5000,
+        bytes_per_segment: int = 16 << 20,
+    ) -> None:
+        self.writer = writer
+        self._folder = journal / writer
+        self._operations = operations
+        self._rows_per_segment = rows_per_segment
+        self._bytes_per_segment = bytes_per_segment
+        self._waiting = threading.Lock()
+        self._writing = threading.Lock()
+        self._pending: list[_Entry] = []
+        self._seq = last_seq
+        self._descriptor = -1
+        self._path = Path()
+        self._first = 0
+        self._end = 0
+        self._rows = 0
+        self._lost = False
+        self._has_folder = False
+
+    def append(self, payloads: Sequence[bytes]) -> None:
+        """Write rows (:func:`vna.archive.rows.encode`) and return when they are durable.
+
+        Raises StoreFullError or StoreError; the rows are not in the journal then.
+        """
+        entry = _Entry(payloads)
+        with self._waiting:
+            self._pending.append(entry)
+        with self._writing:
+            if not entry.done:
+                self._write_pending()
+        if entry.error is not None:
+            raise entry.error
+
+    def seal(self) -> None:
+        """Close the open segment for good, so that it can be committed to the index. Does nothing when there is none."""
+        with self._writing, store_errors("the journal segment could not be sealed"):
+            self._seal()
+
+    def close(self) -> None:
+        """Seal and leave. After a failed fsync the segment stays open on disk, for recovery to look at."""
+        with self._writing, store_errors("the journal segment could not be sealed"):
+            if self._lost:
+                self._release()
+            else:
+                self._seal()
+            self._lost = True
+
+    # -- everything below runs under self._writing
+
+    def _write_pending(self) -> None:
+        with self._waiting:
+            entries, self._pending = self._pending, []
+        error: StoreError | None = StoreError("the write to the journal was interrupted")
+        try:
+            self._write([payload for entry in entries for payload in entry.payloads])
+            error = None
+        except StoreError as exc:
+            error = exc
+        except OSError as exc:
+            error = store_error(exc, "the journal could not be written")
+        finally:
+            for entry in entries:
+                entry.done, entry.error = True, error
+
+    def _write(self, payloads: Sequence[bytes]) -> None:
+        if self._lost:
+            raise StoreError("the journal can no longer be trusted", hint="end this process and start it again")
+        if self._rows >= self._rows_per_segment or self._end >= self._bytes_per_segment:
+            self._seal()
+        if self._descriptor < 0:
+            self._begin()
+        first = self._seq + 1
+        # Numbers are not used twice, even if this write fails: a reader may have seen the lines before they are cut off.
+        self._seq += len(payloads)
+        lines = b"".join(numbered(first + i, payload) for i, payload in enumerate(payloads))
+        durable = False
+        try:
+            self._operations.write(self._descriptor, lines)
+            self._sync()
+            durable = True
+        finally:
+            if not durable:
+                self._cut_off()
+        self._end += len(lines)
+        self._rows += len(payloads)
+
+    def _sync(self) -> None:
+        try:
+            self._operations.sync(self._descriptor)
+        except OSError:
+            self._lost = True
+            raise
+
+    def _begin(self) -> None:
+        if not self._has_folder:
+            for folder in (self._folder.parent, self._folder):
+                self._operations.make_folder(folder)
+                self._operations.sync_folder(folder.parent)
+            self._has_folder = True
+        path = self._folder / f"{self._seq + 1:0{_DIGITS}d}{OPEN_SUFFIX}"
+        descriptor = self._operations.create(path, APPEND_MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._operations.sync_folder(self._folder)
+        except OSError:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise
+        self._descriptor, self._path = descriptor, path
+        self._end = self._rows = 0
+
+    def _cut_off(self) -> None:
+        """Remove what this write left behind the last durable row."""
+        try:
+            self._operations.truncate(self._descriptor, self._end)
+            os.lseek(self._descriptor, self._end, os.SEEK_SET)
+        except OSError:
+            self._lost = True
+
+    def _seal(self) -> None:
+        if self._descriptor < 0:
+            return
+        if self._rows:
+            self._operations.rename(self._path, self._path.with_suffix(""))
+        else:
+            self._operations.unlink(self._path)
+        self._operations.sync_folder(self._folder)
+        self._release()
+
+    def _release(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def writers(journal: Path) -> list[str]:
+    """Name the writers that a journal knows, in their order: their names begin with the time they started."""
+    with store_errors("the journal could not be listed"):
+        try:
+            return sorted(entry.name for entry in os.scandir(journal) if entry.is_dir(follow_symlinks=False))
+        except FileNotFoundError:
+            return []
+
+
+def segments(journal: Path, writer: str) -> list[Segment]:
+    """List one writer's segments, oldest first."""
+    found: dict[int, Segment] = {}
+    with store_errors("the journal could not be listed"):
+        try:
+            names = sorted(path.name for path in (journal / writer).iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+    for name in names:
+        number = name.removesuffix(OPEN_SUFFIX)
+        if number.isascii() and number.isdigit():
+            # A segment that is sealed while the folder is listed may show under both names: the sealed one counts.
+            segment = Segment(writer, int(number), journal / writer / name, name.endswith(OPEN_SUFFIX))
+            if segment.n not in found or not segment.is_open:
+                found[segment.n] = segment
+    return sorted(found.values())
+
+
+def read_segment(segment: Segment, *, tolerant: bool = False) -> Iterator[JournalRow]:
+    """Read the rows of one segment, which may be sealed, or still be written to, meanwhile.
+
+    The torn end of an open segment is not there yet, or will never be, and is left out. A damaged line in a sealed segment
+    raises StoreError, or is passed over with a warning when ``tolerant``.
+    """
+    for position, line in enumerate(_lines(segment), start=1):
+        try:
+            yield decode(segment.writer, line)
+        except ValueError as exc:
+            if segment.is_open:
+                return
+            if not tolerant:
+                raise StoreError(
+                    f"line {position} of the journal segment {segment.path.name} of {segment.writer} is damaged",
+                    hint="'vna index rebuild' goes by the objects themselves and leaves the line out",
+                ) from exc
+            log.warning("journal segment %s of %s: line %d is damaged", segment.path.name, segment.writer, position)
+
+
+def _lines(segment: Segment) -> Iterator[bytes]:
+    with store_errors("the journal segment could not be read"):
+        try:
+            file = segment.path.open("rb")
+        except FileNotFoundError:
+            if not segment.is_open:
+                raise
+            try:
+                file = segment.path.with_suffix("").open("rb")
+            except FileNotFoundError:
+                return  # the segment had no row and was removed
+        with file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    yield line
+
+
+def read_journal(journal: Path, after: Mapping[str, int] | None = None, *, tolerant: bool = False) -> Iterator[JournalRow]:
+    """Read the rows of all writers, each in its own order, that come behind ``after`` (writer -> ``seq`` of the last one had)."""
+    seen = after or {}
+    for writer in writers(journal):
+        last = seen.get(writer, 0)
+        every = segments(journal, writer)
+        for i, segment in enumerate(every):
+            if i + 1 < len(every) and every[i + 1].n <= last + 1:
+                continue
+            for row in read_segment(segment, tolerant=tolerant):
+                if row.seq > last:
+                    yield row
+
+
+def is_whole(line: bytes) -> bool:
+    """Tell whether a line is one whole JSON object."""
+    try:
+        return line.endswith(b"\n") and isinstance(json.loads(line), dict)
+    except ValueError:
+        return False

@@ -1,0 +1,47 @@
+"""Manifests: one list of digests a study, which ``sha256sum -c`` reads from the archive's root.
+
+A manifest is derived: it can be made again from the journal and the objects. It grows with its study and is replaced atomically.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from vna.archive.layout import INSTANCES, manifest_path
+from vna.archive.rows import JournalRow
+from vna.store import Store
+
+_LINE = re.compile(rf"([0-9a-f]{{64}})  ({INSTANCES}/[^\s]+)")
+
+
+def write_manifests(store: Store, rows: Iterable[JournalRow]) -> int:
+    """Add objects to the manifests of their studies; return how many manifests changed. Objects in quarantine have none."""
+    studies: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row.path.startswith(f"{INSTANCES}/"):
+            studies.setdefault(row.study_instance_uid, {})[row.path] = row.sha256
+    return sum(_extend(store, manifest_path(study), entries) for study, entries in studies.items())
+
+
+def read_manifest(store: Store, study_instance_uid: str) -> dict[str, str]:
+    """Read a study's manifest: path -> SHA-256; empty if there is none. Lines that are none are left out."""
+    return _read(store, manifest_path(study_instance_uid))
+
+
+def _extend(store: Store, path: str, entries: dict[str, str]) -> bool:
+    listed = _read(store, path)
+    # What is listed was recorded first; a digest once recorded is never exchanged for another.
+    merged = {**entries, **listed}
+    if merged == listed:
+        return False
+    lines = (f"{sha256}  {name}\n" for name, sha256 in sorted(merged.items()))
+    store.replace_bytes("".join(lines).encode("ascii"), path)
+    return True
+
+
+def _read(store: Store, path: str) -> dict[str, str]:
+    if not store.exists(path):
+        return {}
+    matches = map(_LINE.fullmatch, store.read_bytes(path).decode("ascii", "replace").splitlines())
+    return {match[2]: match[1] for match in matches if match}

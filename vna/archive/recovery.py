@@ -1,0 +1,258 @@
+"""Complete what writers left that died between two steps of the write order.
+
+Nothing here looks through the store: the spool names of a dead writer, and the intents beside them, say all that was in flight.
+A spool file whose intent was written down was complete and durable, so it is published, if it was not yet, and gets its journal
+row; anything else was acknowledged to nobody and is dropped. Running it again, or being killed in it, changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexer.scan import scan_file
+
+from vna.archive.examine import examine, places
+from vna.archive.journal import JournalWriter, Segment, is_whole, read_segment, segments, writers
+from vna.archive.layout import JOURNAL, SPOOL, quarantine_path
+from vna.archive.rows import JournalRow, encode, from_fields
+from vna.archive.sink import holds, now, put_reason
+from vna.archive.writers import INTENTS, LOCK, claim, read_intents, registration
+from vna.model import ObjectStatus, Provenance
+from vna.part10 import read_head
+from vna.store import SYSTEM, LocalStore, Operations, Store
+from vna.store.local import SCRATCH_PREFIX
+from vna.store.operations import APPEND_MODE, store_errors
+from vna.store.spool import SUFFIX
+
+log = logging.getLogger(__name__)
+
+SEQ_GAP = 1_000_000
+"""How far ``seq`` jumps at a recovery, so that a reader of rows that a power failure took does not miss their successors."""
+
+_SCRATCH_AGE_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a recovery found: writers that had died, objects completed, and spool files that nobody was told of, dropped."""
+
+    writers: int = 0
+    completed: int = 0
+    dropped: int = 0
+
+
+def recover(store: Store, workspace: Path, operations: Operations = SYSTEM) -> Recovered:
+    """Complete and sweep what dead writers left; the living are not touched. Quick when there is nothing to do."""
+    dead = completed = dropped = 0
+    with registration(workspace), store_errors("what an earlier run left could not be completed"):
+        for writer in sorted({*_spooling(workspace), *_with_open_segment(workspace / JOURNAL)}):
+            with _taken_over(workspace, writer) as is_dead:
+                if is_dead:
+                    done, lost = _Recovery(store, workspace, writer, operations).run()
+                    dead, completed, dropped = dead + 1, completed + done, dropped + lost
+        _sweep_scratch(workspace)
+    if dead:
+        log.info("recovery: %d writers had died, %d objects completed, %d spool files dropped", dead, completed, dropped)
+    return Recovered(dead, completed, dropped)
+
+
+def _spooling(workspace: Path) -> list[str]:
+    return [entry.name for entry in os.scandir(workspace / SPOOL) if entry.is_dir(follow_symlinks=False)]
+
+
+def _with_open_segment(journal: Path) -> list[str]:
+    return [writer for writer in writers(journal) if any(segment.is_open for segment in segments(journal, writer))]
+
+
+@contextmanager
+def _taken_over(workspace: Path, writer: str) -> Iterator[bool]:
+    """Hold the locks of a writer; False if it lives. Its lock file and its open segment must both be free."""
+    locks = [workspace / SPOOL / writer / LOCK]
+    locks += [segment.path for segment in segments(workspace / JOURNAL, writer) if segment.is_open]
+    held: list[int] = []
+    try:
+        for path in locks:
+            descriptor = claim(path)
+            if descriptor is not None:
+                held.append(descriptor)
+            elif path.exists():
+                yield False
+                return
+        yield True
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+
+
+def _sweep_scratch(workspace: Path) -> None:
+    """Remove files of single puts that died, once they are old enough to be nobody's."""
+    limit = time.time() - _SCRATCH_AGE_S
+    for path in (workspace / SPOOL).glob(f"{SCRATCH_PREFIX}*"):
+        try:
+            if path.stat().st_mtime < limit:
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            continue
+
+
+class _Recovery:
+    """The recovery of one dead writer, whose locks are held."""
+
+    def __init__(self, store: Store, workspace: Path, writer: str, operations: Operations) -> None:
+        self._store = store
+        self._writer = writer
+        self._operations = operations
+        self._journal = workspace / JOURNAL
+        self._spool = workspace / SPOOL / writer
+
+    def run(self) -> tuple[int, int]:
+        """Return how many objects were completed and how many spool files dropped."""
+        for segment in segments(self._journal, self._writer):
+            if segment.is_open:
+                adopt(segment, self._operations)
+        parts = sorted(self._spool.glob(f"*{SUFFIX}"))
+        intents = read_intents(self._spool) if self._spool.is_dir() else {}
+        known: set[tuple[str, str]] = set()
+        last_seq = 0
+        if parts or intents:
+            for segment in segments(self._journal, self._writer):
+                for row in read_segment(segment, tolerant=True):
+                    known.add((row.path, row.sha256))
+                    last_seq = max(last_seq, row.seq)
+        rows, completed = self._completed(parts, intents)
+        fresh = [row for row in rows if (row.path, row.sha256) not in known]
+        self._record(fresh, last_seq)
+        self._clear(parts)
+        return len(fresh), len(parts) - completed
+
+    def _completed(self, parts: list[Path], intents: dict[str, dict[str, object]]) -> tuple[list[JournalRow], int]:
+        """Publish what was about to be; return the rows of all that has its final name, and how many spool files they cover."""
+        rows = []
+        for part in parts:
+            fields = intents.pop(part.name, None)
+            row = self._row_of(part) if fields is None else from_fields(self._writer, fields)
+            if row is not None and self._publish(part, row):
+                rows.append(row)
+        covered = len(rows)
+        if not self._store.keeps_source:
+            # Renamed, not linked: the spool name is gone when the object has its final one, and the intent alone tells.
+            rows += [row for row in (from_fields(self._writer, fields) for fields in intents.values()) if holds(self._store, row)]
+        return rows, covered
+
+    def _publish(self, part: Path, row: JournalRow) -> bool:
+        """Make sure that a spool file has its final name, durably; False if it is damaged or other bytes have that name."""
+        if part.stat().st_size != row.size or file_digest(part) != row.sha256:
+            return False
+        if not self._store.publish([(part, row.path)])[0] and not holds(self._store, row):
+            return False
+        self._store.settle(row.path)
+        put_reason(self._store, row)
+        return True
+
+    def _row_of(self, part: Path) -> JournalRow | None:
+        """Read the row of a file that has a final name but no intent (a power failure took it); None if it has no such name."""
+        if not isinstance(self._store, LocalStore) or part.stat().st_nlink < 2:
+            return None
+        for row in places(read_row(part, self._writer)):
+            target = self._store.root / row.path
+            if target.exists() and target.samefile(part):
+                return row
+        return None
+
+    def _record(self, rows: list[JournalRow], last_seq: int) -> None:
+        if rows:
+            journal = JournalWriter(self._journal, self._writer, self._operations, last_seq=last_seq + SEQ_GAP)
+            journal.append([encode(row) for row in rows])
+            journal.close()
+
+    def _clear(self, parts: list[Path]) -> None:
+        for part in parts:
+            self._operations.unlink(part)
+        for path in [*self._spool.glob(f"{INTENTS}-*"), self._spool / LOCK]:
+            self._operations.unlink(path)
+        self._operations.remove_folder(self._spool)
+
+
+def adopt(segment: Segment, operations: Operations = SYSTEM) -> None:
+    """Seal the open segment of a dead writer: a torn end is cut off, and a segment without rows goes away.
+
+    Lines damaged in its middle - pages that a power failure took while later ones stayed - are left out, and the original kept
+    beside it as ``<n>.damaged``.
+    """
+    lines = segment.path.read_bytes().splitlines(keepends=True)
+    whole = [line for line in lines if is_whole(line)]
+    sealed = segment.path.with_suffix("")
+    if not whole:
+        operations.unlink(segment.path)
+    elif whole == lines[: len(whole)]:
+        descriptor = operations.open_append(segment.path)
+        try:
+            operations.truncate(descriptor, sum(map(len, whole)))
+            operations.sync(descriptor)
+        finally:
+            os.close(descriptor)
+        operations.rename(segment.path, sealed)
+    else:
+        log.warning("journal segment %s of %s: %d lines are damaged", sealed.name, segment.writer, len(lines) - len(whole))
+        repaired = segment.path.with_suffix(".repaired")
+        repaired.unlink(missing_ok=True)
+        descriptor = operations.create(repaired, APPEND_MODE)
+        try:
+            operations.write(descriptor, b"".join(whole))
+            operations.sync(descriptor)
+        finally:
+            os.close(descriptor)
+        operations.rename(repaired, sealed)
+        operations.rename(segment.path, segment.path.with_suffix(".damaged"))
+    operations.sync_folder(segment.path.parent)
+
+
+def read_row(file: Path, writer: str = "", *, path: str = "") -> JournalRow:
+    """Read the row of one stored or spooled file from its bytes alone: everything but its provenance and time of receipt.
+
+    Bytes without canonical file meta cannot be filed, so their row is that of a quarantined object.
+    """
+    scan = scan_file(file)
+    sha256 = file_digest(file)
+    with file.open("rb") as stream:
+        try:
+            head = read_head(stream)
+        except ValueError:
+            codes = tuple(problem.code for problem in scan.problems)
+            return JournalRow(
+                writer, 0, ObjectStatus.QUARANTINED.value, path or quarantine_path(sha256), sha256, scan.size, now(), codes
+            )
+        length = scan.size - head.data_set_offset
+
+        def read_at(offset: int, count: int) -> bytes:
+            return os.pread(stream.fileno(), count, head.data_set_offset + offset)
+
+        verdict = examine(scan.header, head.sop_class_uid, head.sop_instance_uid, sha256, length, read_at)
+    return JournalRow(
+        writer=writer,
+        seq=0,
+        state=verdict.state.value,
+        path=path or verdict.path,
+        sha256=sha256,
+        size=scan.size,
+        received_at=now(),
+        codes=verdict.codes,
+        sop_class_uid=head.sop_class_uid,
+        sop_instance_uid=head.sop_instance_uid,
+        transfer_syntax_uid=head.transfer_syntax_uid,
+        provenance=Provenance(source=""),
+        row=verdict.row,
+    )
+
+
+def file_digest(file: Path) -> str:
+    """Read a local file to its end and tell its SHA-256."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,120 @@
+"""The journal row: everything there is to say about one object that the archive took.
+
+A row is one line of JSON in a journal segment. It holds the index row too, so that the index is made from the journal without
+reading the objects again. Keys that are DICOM attributes have the attribute's keyword, ours are in snake_case.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from vna.model import Provenance, Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """One object that the archive took, as its journal tells it.
+
+    ``seq`` ascends within one writer and has gaps. ``sop_class_uid``, ``sop_instance_uid`` and ``transfer_syntax_uid`` are what
+    announced the object (the C-STORE request, or a file's meta information) and stand in its canonical file meta; ``row`` holds
+    the index columns read from its data set. ``received_at`` is UTC, ISO 8601.
+    """
+
+    writer: str
+    seq: int
+    state: str
+    path: str
+    sha256: str
+    size: int
+    received_at: str
+    codes: tuple[str, ...] = ()
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
+    transfer_syntax_uid: str = ""
+    provenance: Provenance = field(default_factory=lambda: Provenance(source=""))
+    row: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """The node's name, or the calling AE title, that handed the object over."""
+        return self.provenance.source
+
+    @property
+    def study_instance_uid(self) -> str:
+        """Study Instance UID of the data set; empty if it has none."""
+        return str(self.row.get("StudyInstanceUID") or "")
+
+    @property
+    def series_instance_uid(self) -> str:
+        """Series Instance UID of the data set; empty if it has none."""
+        return str(self.row.get("SeriesInstanceUID") or "")
+
+    def receipt(self) -> Receipt:
+        """Say what became of the object, to whoever handed it over."""
+        return Receipt(
+            state=self.state,
+            sha256=self.sha256,
+            path=self.path,
+            size=self.size,
+            sop_instance_uid=self.sop_instance_uid,
+            study_instance_uid=self.study_instance_uid,
+            series_instance_uid=self.series_instance_uid,
+            sop_class_uid=self.sop_class_uid,
+            transfer_syntax_uid=self.transfer_syntax_uid,
+            codes=self.codes + tuple(code for code in self.provenance.codes if code not in self.codes),
+        )
+
+
+def encode(row: JournalRow) -> bytes:
+    """Write a row as JSON without its ``seq``, which the journal sets in front when it writes the line."""
+    fields: dict[str, Any] = {
+        "state": row.state,
+        "path": row.path,
+        "sha256": row.sha256,
+        "size": row.size,
+        "received_at": row.received_at,
+        "codes": list(row.codes),
+        "SOPClassUID": row.sop_class_uid,
+        "SOPInstanceUID": row.sop_instance_uid,
+        "TransferSyntaxUID": row.transfer_syntax_uid,
+        "provenance": {name: value for name, value in asdict(row.provenance).items() if value},
+        "row": {name: value for name, value in row.row.items() if value is not None},
+    }
+    return json.dumps(fields, separators=(",", ":")).encode("ascii")
+
+
+def numbered(seq: int, payload: bytes) -> bytes:
+    """Make the journal line of an encoded row."""
+    return b'{"seq":%d,%b\n' % (seq, payload[1:])
+
+
+def decode(writer: str, line: bytes) -> JournalRow:
+    """Read one journal line. Raises ValueError when it is not one."""
+    try:
+        return from_fields(writer, json.loads(line))
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise ValueError("not a journal row") from exc
+
+
+def from_fields(writer: str, fields: Mapping[str, Any]) -> JournalRow:
+    """Make a row of the decoded JSON of one; an intent has the same fields but no ``seq``."""
+    provenance = dict(fields.get("provenance", {}))
+    provenance["codes"] = tuple(provenance.get("codes", ()))
+    return JournalRow(
+        writer=writer,
+        seq=int(fields.get("seq", 0)),
+        state=fields["state"],
+        path=fields["path"],
+        sha256=fields["sha256"],
+        size=int(fields["size"]),
+        received_at=fields["received_at"],
+        codes=tuple(fields["codes"]),
+        sop_class_uid=fields["SOPClassUID"],
+        sop_instance_uid=fields["SOPInstanceUID"],
+        transfer_syntax_uid=fields["TransferSyntaxUID"],
+        provenance=Provenance(**{"source": "", **provenance}),
+        row=fields["row"],
+    )

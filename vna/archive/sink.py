@@ -1,0 +1,383 @@
+"""The sink: the one way into the archive, for receivers, pulls and folders alike.
+
+The write order is the promise (docs/store-format.md): spool file, fsync, final name, fsync of the folder, journal row, fsync of
+the journal, and only then the receipt. Between them, the spool name and the intent stay until the row is durable, so that a crash at
+any step leaves something that recovery can complete without looking through the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from indexer.header import HeaderScanner
+from vna.archive.examine import examine, places
+from vna.archive.journal import JournalWriter
+from vna.archive.layout import JOURNAL, quarantine_path, reason_path
+from vna.archive.rows import JournalRow, encode
+from vna.archive.writers import Writer
+from vna.errors import DigestMismatchError, RefusedError, StoreError
+from vna.model import ObjectStatus, Provenance, Receipt
+from vna.part10 import file_meta
+from vna.store import SYSTEM, Operations, SpoolFile, Store
+from vna.store.operations import store_errors
+
+OnReceipt = Callable[[Receipt, Provenance], None]
+
+_CHUNK = 1 << 20
+
+
+class Durability(StrEnum):
+    """When an object becomes durable: before its own receipt, or with its study (:meth:`ArchiveSink.commit_study`)."""
+
+    OBJECT = "object"
+    STUDY = "study"
+
+
+@dataclass(slots=True)
+class _Pending:
+    """One object in the spool, with the row that will tell of it."""
+
+    spool: SpoolFile
+    row: JournalRow
+    is_published: bool = False
+
+
+class ArchiveSink:
+    """Takes objects into the archive; satisfies :class:`vna.model.Sink`. Use it as a context manager. Thread-safe.
+
+    It owns one journal writer, named :attr:`writer`. ``on_receipt`` is called, in the thread that commits, for every receipt that
+    stands for something durable; duplicates included.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        workspace: Path,
+        *,
+        operations: Operations = SYSTEM,
+        durability: Durability = Durability.OBJECT,
+        on_receipt: OnReceipt | None = None,
+    ) -> None:
+        self._store = store
+        self._durability = durability
+        self._on_receipt = on_receipt
+        self._writer = Writer(workspace, operations)
+        self._journal = JournalWriter(workspace / JOURNAL, self._writer.name, operations)
+        self._lock = threading.Lock()
+        self._unfinished: dict[str, _Pending] = {}
+        self._studies: dict[str, list[_Pending]] = {}
+
+    @property
+    def writer(self) -> str:
+        """The name of this sink's journal writer."""
+        return self._writer.name
+
+    def __call__(
+        self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, provenance: Provenance
+    ) -> ArchiveIncoming:
+        """Begin one object. Raises StoreFullError when there is no room, RefusedError for UIDs that no file meta can hold."""
+        return ArchiveIncoming(self, sop_class_uid, sop_instance_uid, transfer_syntax_uid, provenance)
+
+    def quarantine_bytes(self, source: Path | BinaryIO, code: str, provenance: Provenance) -> Receipt:
+        """Keep bytes that cannot be a DICOM object, as they are, under their digest and with their reason ``code``.
+
+        ``source`` is a file to copy, or an open one that is read to its end. The receipt is durable.
+        """
+        if isinstance(source, Path):
+            with store_errors("the file could not be read"), source.open("rb") as file:
+                return self.quarantine_bytes(file, code, provenance)
+        spool = self._writer.spool.create()
+        try:
+            while chunk := source.read(_CHUNK):
+                spool.write(chunk)
+        except (OSError, StoreError):
+            spool.discard()
+            raise
+        sha256 = spool.sha256()
+        row = JournalRow(
+            writer=self.writer,
+            seq=0,
+            state=ObjectStatus.QUARANTINED.value,
+            path=quarantine_path(sha256),
+            sha256=sha256,
+            size=spool.size,
+            received_at=now(),
+            codes=(code,),
+            provenance=provenance,
+        )
+        return self._file([_Pending(spool, row)])[0]
+
+    def commit_study(self, study_instance_uid: str) -> list[Receipt]:
+        """Make everything durable at once that was committed for a study with durability ``study``.
+
+        The receipts are the ones that count; those of the single commits said what would become of each object.
+        """
+        with self._lock:
+            batch = self._studies.pop(study_instance_uid, [])
+        return self._file(batch) if batch else []
+
+    def seal(self) -> None:
+        """Seal the open journal segment, so that the next :meth:`vna.archive.Archive.sync_index` takes it."""
+        self._journal.seal()
+
+    def close(self) -> None:
+        """Commit what waits for its study, seal the journal and leave; what a full disk left unfinished is tried once more.
+
+        What still cannot be finished stays in the spool for recovery; nothing of it was acknowledged.
+        """
+        try:
+            for study in list(self._studies):
+                self.commit_study(study)
+            for path in list(self._unfinished):
+                self._finish(path)
+        finally:
+            self._leave()
+
+    def abort(self) -> None:
+        """Leave without committing what waits for its study; what is durable stays."""
+        for batch in self._studies.values():
+            for pending in batch:
+                pending.spool.discard()
+        self._studies.clear()
+        self._leave()
+
+    def __enter__(self) -> ArchiveSink:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _leave(self) -> None:
+        try:
+            self._journal.close()
+        finally:
+            self._writer.leave(clean=not self._unfinished and not any(self._writer.folder.glob("*.part")))
+
+    # -- filing
+
+    def _take(self, spool: SpoolFile, row: JournalRow) -> Receipt:
+        """File one object, now or with its study."""
+        pending = _Pending(spool, row)
+        waits = self._durability is Durability.STUDY and row.state != ObjectStatus.QUARANTINED
+        if not waits:
+            return self._file([pending])[0]
+        spool.close()
+        with self._lock:
+            self._studies.setdefault(row.study_instance_uid, []).append(pending)
+        return row.receipt()
+
+    def _file(self, batch: Sequence[_Pending]) -> list[Receipt]:
+        """Make a batch durable and known; either all of it is acknowledged or none."""
+        receipts: dict[int, Receipt] = {}
+        is_durable = False
+        try:
+            waiting = list(enumerate(batch))
+            while waiting:
+                waiting = [(i, pending) for i, pending in waiting if not self._is_duplicate(i, pending, receipts)]
+                self._publish([pending for _, pending in waiting])
+                waiting = [(i, pending) for i, pending in waiting if not pending.is_published]
+            fresh = [pending for pending in batch if pending.is_published]
+            self._record(fresh)
+            is_durable = True
+        finally:
+            if not is_durable:
+                self._keep_for_later(batch)
+        result = [receipts.get(i) or pending.row.receipt() for i, pending in enumerate(batch)]
+        if self._on_receipt is not None:
+            for receipt, pending in zip(result, batch, strict=True):
+                self._on_receipt(receipt, pending.row.provenance)
+        return result
+
+    def _is_duplicate(self, position: int, pending: _Pending, receipts: dict[int, Receipt]) -> bool:
+        """Choose the place of an object; if it stands there already, note the receipt and drop the spool file."""
+        for row in places(pending.row):
+            match holds(self._store, row):
+                case None:
+                    pending.row = row
+                    return False
+                case True:
+                    receipts[position] = self._duplicate(row)
+                    pending.spool.discard()
+                    return True
+        raise DigestMismatchError(
+            f"{places(pending.row)[-1].path} holds other bytes than its name says", hint="run 'vna scrub': the object is damaged"
+        )
+
+    def _duplicate(self, row: JournalRow) -> Receipt:
+        finished = self._finish(row.path)
+        if finished is not None:
+            return finished
+        # Another writer may have published it a moment ago: what we are about to acknowledge must survive a power failure now.
+        self._store.settle(row.path)
+        return replace(row.receipt(), state="duplicate")
+
+    def _publish(self, batch: Sequence[_Pending]) -> None:
+        if not batch:
+            return
+        for pending in batch:
+            pending.spool.sync()
+        for pending in batch:
+            self._writer.intents.record(pending.spool.path.name, encode(pending.row), durable=not self._store.keeps_source)
+        published = self._store.publish([(pending.spool.path, pending.row.path) for pending in batch])
+        for pending, done in zip(batch, published, strict=True):
+            pending.is_published = done
+            if not done:
+                self._writer.intents.finish(pending.spool.path.name, given_up=True)
+
+    def _record(self, batch: Sequence[_Pending]) -> None:
+        if not batch:
+            return
+        for pending in batch:
+            put_reason(self._store, pending.row)
+        self._journal.append([encode(pending.row) for pending in batch])
+        for pending in batch:
+            self._drop(pending)
+
+    def _drop(self, pending: _Pending) -> None:
+        """Remove the spool name and the intent of an object that the journal knows."""
+        pending.spool.discard()
+        self._writer.intents.finish(pending.spool.path.name)
+
+    def _keep_for_later(self, batch: Sequence[_Pending]) -> None:
+        """After an error: discard what has no final name, keep the spool name of what has, for another try or for recovery."""
+        for pending in batch:
+            pending.spool.close()
+            if pending.is_published:
+                with self._lock:
+                    self._unfinished[pending.row.path] = pending
+            elif self._is_free(pending.row.path):
+                pending.spool.discard()
+                self._writer.intents.finish(pending.spool.path.name, given_up=True)
+
+    def _is_free(self, path: str) -> bool:
+        try:
+            return not self._store.exists(path)
+        except StoreError:
+            return False  # nobody can tell: recovery will
+
+    def _finish(self, path: str) -> Receipt | None:
+        """Write the journal row of an object that was published when the journal could not be written; None if there is none."""
+        with self._lock:
+            pending = self._unfinished.pop(path, None)
+        if pending is None:
+            return None
+        try:
+            self._record([pending])
+        except (OSError, StoreError):
+            with self._lock:
+                self._unfinished[path] = pending
+            raise
+        return pending.row.receipt()
+
+
+class ArchiveIncoming:
+    """One object on its way into the archive; satisfies :class:`vna.model.Incoming`. Used by one thread at a time."""
+
+    __slots__ = ("_announced", "_is_over", "_is_scanned", "_meta_length", "_provenance", "_scanner", "_sink", "_spool")
+
+    def __init__(
+        self, sink: ArchiveSink, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, provenance: Provenance
+    ) -> None:
+        try:
+            meta = file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        except ValueError as exc:
+            raise RefusedError(str(exc)) from exc
+        self._sink = sink
+        self._announced = (sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        self._provenance = provenance
+        self._scanner = HeaderScanner(transfer_syntax_uid)
+        self._is_scanned = False
+        self._is_over = False
+        self._meta_length = len(meta)
+        self._spool: SpoolFile = sink._writer.spool.create()
+        try:
+            self._spool.write(meta)
+        except StoreError:
+            self._spool.discard()
+            raise
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """See :meth:`vna.model.Incoming.write`."""
+        self._spool.write(chunk)
+        if not self._is_scanned:
+            self._is_scanned = self._scanner.feed(chunk)
+
+    def commit(self) -> Receipt:
+        """See :meth:`vna.model.Incoming.commit`."""
+        row = self._examined()
+        self._is_over = True
+        return self._sink._take(self._spool, row)
+
+    def abort(self) -> None:
+        """See :meth:`vna.model.Incoming.abort`. After :meth:`commit` was called it does nothing: the sink has the file then."""
+        if not self._is_over:
+            self._is_over = True
+            self._spool.discard()
+
+    def _examined(self) -> JournalRow:
+        spool = self._spool
+        sop_class_uid, sop_instance_uid, transfer_syntax_uid = self._announced
+        sha256 = spool.sha256()
+        verdict = examine(
+            self._scanner.close(),
+            sop_class_uid,
+            sop_instance_uid,
+            sha256,
+            spool.size - self._meta_length,
+            lambda offset, length: spool.read_at(self._meta_length + offset, length),
+        )
+        return JournalRow(
+            writer=self._sink.writer,
+            seq=0,
+            state=verdict.state.value,
+            path=verdict.path,
+            sha256=sha256,
+            size=spool.size,
+            received_at=now(),
+            codes=verdict.codes,
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+            provenance=self._provenance,
+            row=verdict.row,
+        )
+
+
+def now() -> str:
+    """Tell the time of receipt: UTC, ISO 8601, microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def holds(store: Store, row: JournalRow) -> bool | None:
+    """Tell whether the store holds these bytes under the row's path: None if nothing is there, False if other bytes are."""
+    if not store.exists(row.path):
+        return None
+    return store.size(row.path) == row.size and digest(store, row.path) == row.sha256
+
+
+def digest(store: Store, path: str) -> str:
+    """Read an object to its end and tell its SHA-256."""
+    with store.open(path) as file, store_errors("the object could not be read"):
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def put_reason(store: Store, row: JournalRow) -> None:
+    """Write down beside an object in quarantine why it is there; nothing for any other object."""
+    if row.state != ObjectStatus.QUARANTINED:
+        return
+    fields = json.loads(encode(row))
+    fields.pop("row")
+    reason = {"code": row.codes[0] if row.codes else "", **fields}
+    store.put_bytes(json.dumps(reason, indent=1).encode("ascii") + b"\n", reason_path(row.sha256))

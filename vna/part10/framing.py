@@ -1,0 +1,109 @@
+"""The canonical file meta information, frozen for format 1 of the archive.
+
+A stored file is a function of its SOP class, SOP instance, transfer syntax and the data set's bytes, whatever route they came
+by, so that one SHA-256 is identity, fixity and manifest line at once. For that, nothing here may ever change without a new
+archive format: not the implementation's UID, not its version name, not the padding.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO
+
+IMPLEMENTATION_CLASS_UID = "2.25.198597067001029556934292427634988382717"
+"""Implementation Class UID (0002,0012) of format 1: a UUID-derived UID (PS3.5 B.2), not that of any release."""
+
+IMPLEMENTATION_VERSION_NAME = "VNA_1"
+"""Implementation Version Name (0002,0013) of format 1."""
+
+PREAMBLE_AND_PREFIX = bytes(128) + b"DICM"
+
+_LONGEST_VALUE = 0xFFFE
+_GROUP_LENGTH = struct.Struct("<HH2sHI")
+_SHORT_FORM = struct.Struct("<HH2sH")
+_LONG_FORM = struct.Struct("<HH2s2xI")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the canonical file meta of one stored file says; ``data_set_offset`` is where its data set begins, in bytes."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    data_set_offset: int
+
+
+def file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
+    """Build preamble, prefix and the canonical group 0002, Explicit VR Little Endian (PS3.10 7.1).
+
+    The UIDs are written as given, without judging them. Raises ValueError for one that the two-byte length of VR UI cannot hold.
+    """
+    elements = b"".join(
+        (
+            _LONG_FORM.pack(0x0002, 0x0001, b"OB", 2) + b"\x00\x01",
+            _uid_element(0x0002, sop_class_uid),
+            _uid_element(0x0003, sop_instance_uid),
+            _uid_element(0x0010, transfer_syntax_uid),
+            _uid_element(0x0012, IMPLEMENTATION_CLASS_UID),
+            _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode(), b" "),
+        )
+    )
+    return PREAMBLE_AND_PREFIX + _GROUP_LENGTH.pack(0x0002, 0x0000, b"UL", 4, len(elements)) + elements
+
+
+def read_head(file: BinaryIO) -> Head:
+    """Read the canonical file meta of a file of our own store and leave ``file`` at the start of its data set.
+
+    Raises ValueError when the file does not begin with canonical file meta, byte for byte: such a file is not one of format 1.
+    """
+    start = file.read(len(PREAMBLE_AND_PREFIX) + _GROUP_LENGTH.size)
+    if len(start) != len(PREAMBLE_AND_PREFIX) + _GROUP_LENGTH.size or not start.startswith(PREAMBLE_AND_PREFIX):
+        raise ValueError("the file does not begin with the canonical preamble")
+    length = _GROUP_LENGTH.unpack_from(start, len(PREAMBLE_AND_PREFIX))[4]
+    if length > 4 * _LONGEST_VALUE:
+        raise ValueError("the file meta information is longer than the canonical one can be")
+    group = file.read(length)
+    uids = _uids(group)
+    head = Head(uids.get(0x0002, ""), uids.get(0x0003, ""), uids.get(0x0010, ""), len(start) + length)
+    if start + group != file_meta(head.sop_class_uid, head.sop_instance_uid, head.transfer_syntax_uid):
+        raise ValueError("the file meta information is not the canonical one")
+    return head
+
+
+def _uids(group: bytes) -> dict[int, str]:
+    """Collect the UI elements of group 0002 by element number; whatever does not fit is left to the caller's comparison."""
+    found: dict[int, str] = {}
+    offset = _LONG_FORM.size + 2
+    while offset + _SHORT_FORM.size <= len(group):
+        _, element, vr, length = _SHORT_FORM.unpack_from(group, offset)
+        value = group[offset + _SHORT_FORM.size : offset + _SHORT_FORM.size + length]
+        if vr == b"UI":
+            found[element] = _decoded(value)
+        offset += _SHORT_FORM.size + length
+    return found
+
+
+def _uid_element(element: int, uid: str) -> bytes:
+    return _element(element, b"UI", _encoded(uid), b"\x00")
+
+
+def _element(element: int, vr: bytes, value: bytes, padding: bytes) -> bytes:
+    if len(value) % 2:
+        value += padding
+    if len(value) > _LONGEST_VALUE:
+        raise ValueError(f"a UID of {len(value)} bytes does not fit into the file meta information")
+    return _SHORT_FORM.pack(0x0002, element, vr, len(value)) + value
+
+
+def _encoded(uid: str) -> bytes:
+    # A UID is ASCII. One that is not was read byte by byte as Latin-1 and goes back as the same bytes.
+    try:
+        return uid.encode("latin-1")
+    except UnicodeEncodeError:
+        return uid.encode("utf-8", "surrogatepass")
+
+
+def _decoded(value: bytes) -> str:
+    return value.removesuffix(b"\x00").decode("latin-1")

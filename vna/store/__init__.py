@@ -1,0 +1,50 @@
+"""Where objects are kept: one small interface over local disk and any fsspec file system.
+
+Nouns: store (objects under relative paths, written once), spool (temporary names of one writer), publish (give a spool file its
+final name, durably), operations (the seam to the operating system that tests record and break).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vna.store.local import LocalStore
+from vna.store.operations import SYSTEM, Operations, SystemOperations
+from vna.store.port import Store
+from vna.store.spool import Spool, SpoolFile
+
+__all__ = [
+    "SYSTEM",
+    "LocalStore",
+    "Operations",
+    "Spool",
+    "SpoolFile",
+    "Store",
+    "SystemOperations",
+    "is_local",
+    "local_path",
+    "open_store",
+]
+
+
+def is_local(url: str) -> bool:
+    """Tell whether a URL names a folder of this machine."""
+    return "://" not in url or url.startswith("file://")
+
+
+def local_path(url: str) -> str:
+    """Return the path that a local URL names."""
+    return url.removeprefix("file://")
+
+
+def open_store(url: str, storage_options: Mapping[str, Any] | None = None, operations: Operations = SYSTEM) -> Store:
+    """Open the store under a URL: a local folder (path or ``file://``), or anything that fsspec knows.
+
+    ``storage_options`` are the fsspec file system's own, and of no use to a local folder.
+    """
+    if is_local(url):
+        return LocalStore(local_path(url), operations)
+    from vna.store.remote import FsspecStore
+
+    return FsspecStore(url, storage_options)

@@ -1,0 +1,260 @@
+"""A store in a local folder: spool, fsync, link, fsync of the folder."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from vna.errors import InstanceMissingError, StoreError
+from vna.store.grouping import GroupCommit
+from vna.store.operations import APPEND_MODE, FILE_MODE, SYSTEM, Operations, store_errors
+from vna.store.port import checked, replaceable
+
+SCRATCH = "spool"
+"""Folder for temporary names, on the same file system as the objects."""
+
+SCRATCH_PREFIX = "put-"
+_KNOWN_FOLDERS = 50_000
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+class LocalStore:
+    """A :class:`vna.store.port.Store` in a folder of a POSIX file system.
+
+    A file is published by giving it a second, final name (``link``), which fails where a name stands already; the temporary name
+    goes away afterwards. Where the file system has no hard links (a probe finds out), it is renamed under a lock that all writers
+    of this store respect. Thread-safe, and safe between processes of one machine.
+    """
+
+    def __init__(self, root: Path | str, operations: Operations = SYSTEM) -> None:
+        self.root = Path(root).absolute()
+        self.url = str(self.root)
+        self._operations = operations
+        self._lock = threading.Lock()
+        self._known: set[Path] = {self.root}
+        self._syncs: dict[Path, tuple[GroupCommit, int]] = {}
+        self._lost: set[Path] = set()
+        self._has_links: bool | None = None
+
+    @property
+    def keeps_source(self) -> bool:
+        """Whether the file system has hard links, so that publishing leaves the temporary name for the caller to remove."""
+        if self._has_links is None:
+            with store_errors("the store could not be probed for hard links"):
+                self._has_links = self._probe_links()
+        return self._has_links
+
+    def publish(self, files: Sequence[tuple[Path, str]]) -> list[bool]:
+        """See :meth:`vna.store.port.Store.publish`."""
+        published: list[bool] = []
+        folders: dict[Path, None] = {}
+        with store_errors("the object could not be published"):
+            for local, path in files:
+                target = self._target(path)
+                done = self._name(local, target)
+                published.append(done)
+                if done:
+                    folders[target.parent] = None
+            for folder in folders:
+                self._sync_folder(folder)
+        return published
+
+    def put_file(self, local: Path, path: str) -> bool:
+        """See :meth:`vna.store.port.Store.put_file`."""
+        checked(path)
+        with store_errors("the file could not be stored"), local.open("rb") as source:
+            return self._put(source, path, replace=False)
+
+    def put_bytes(self, data: bytes, path: str) -> bool:
+        """See :meth:`vna.store.port.Store.put_bytes`."""
+        checked(path)
+        with store_errors("the object could not be stored"):
+            return self._put(data, path, replace=False)
+
+    def replace_bytes(self, data: bytes, path: str) -> None:
+        """See :meth:`vna.store.port.Store.replace_bytes`."""
+        replaceable(path)
+        with store_errors("the object could not be replaced"):
+            self._put(data, path, replace=True)
+
+    def settle(self, path: str) -> bool:
+        """See :meth:`vna.store.port.Store.settle`. With hard links the temporary name that is gone tells that all was done."""
+        target = self.root / checked(path)
+        with store_errors("the object could not be examined"):
+            try:
+                finished = self.keeps_source and target.stat().st_nlink == 1
+            except FileNotFoundError as exc:
+                raise InstanceMissingError("there is no object under that path") from exc
+            if not finished:
+                self._ensure_folder(target.parent)
+                self._sync_folder(target.parent)
+        return finished
+
+    def open(self, path: str) -> BinaryIO:
+        """See :meth:`vna.store.port.Store.open`."""
+        target = self.root / checked(path)
+        with store_errors("the object could not be opened"):
+            try:
+                return target.open("rb")
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
+                raise InstanceMissingError(f"there is no object under {path}") from exc
+
+    def read_bytes(self, path: str) -> bytes:
+        """See :meth:`vna.store.port.Store.read_bytes`."""
+        with self.open(path) as file, store_errors("the object could not be read"):
+            return file.read()
+
+    def exists(self, path: str) -> bool:
+        """See :meth:`vna.store.port.Store.exists`."""
+        target = self.root / checked(path)
+        with store_errors("the object could not be examined"):
+            return target.is_file()
+
+    def size(self, path: str) -> int:
+        """See :meth:`vna.store.port.Store.size`."""
+        target = self.root / checked(path)
+        with store_errors("the object could not be examined"):
+            try:
+                return target.stat().st_size
+            except (FileNotFoundError, NotADirectoryError) as exc:
+                raise InstanceMissingError(f"there is no object under {path}") from exc
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """See :meth:`vna.store.port.Store.list`. Symbolic links are not followed and not listed."""
+        start = self.root / checked(prefix) if prefix else self.root
+        stack = [start]
+        while stack:
+            folder = stack.pop()
+            with store_errors("the store could not be listed"):
+                try:
+                    with os.scandir(folder) as found:
+                        entries = sorted(found, key=lambda entry: entry.name)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    yield Path(entry.path).relative_to(self.root).as_posix()
+            stack.extend(Path(entry.path) for entry in reversed(entries) if entry.is_dir(follow_symlinks=False))
+
+    # -- writing
+
+    def _target(self, path: str) -> Path:
+        target = self.root / checked(path)
+        self._ensure_folder(target.parent)
+        return target
+
+    def _ensure_folder(self, folder: Path) -> None:
+        """Make a folder and its parents, and force the names of all of them to the disk once in this store's life."""
+        if folder in self._known:
+            return
+        self._ensure_folder(folder.parent)
+        self._operations.make_folder(folder)
+        # Also when it was there: another writer may have made it a moment ago and not have forced it to the disk yet.
+        self._sync_folder(folder.parent)
+        with self._lock:
+            if len(self._known) >= _KNOWN_FOLDERS:
+                self._known = {self.root}
+            self._known.add(folder)
+
+    def _name(self, local: Path, target: Path) -> bool:
+        if not self.keeps_source:
+            return self._rename(local, target)
+        try:
+            self._operations.link(local, target)
+        except FileExistsError:
+            return False
+        return True
+
+    def _rename(self, local: Path, target: Path) -> bool:
+        with self._rename_lock():
+            if os.path.lexists(target):
+                return False
+            self._operations.rename(local, target)
+        return True
+
+    @contextmanager
+    def _rename_lock(self) -> Iterator[None]:
+        path = self.root / SCRATCH / "rename.lock"
+        self._ensure_folder(path.parent)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, APPEND_MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _put(self, source: BinaryIO | bytes, path: str, *, replace: bool) -> bool:
+        target = self._target(path)
+        scratch = self.root / SCRATCH / f"{SCRATCH_PREFIX}{secrets.token_hex(8)}"
+        self._ensure_folder(scratch.parent)
+        descriptor = self._operations.create(scratch, FILE_MODE)
+        try:
+            try:
+                if isinstance(source, bytes):
+                    self._operations.write(descriptor, source)
+                else:
+                    while chunk := source.read(1 << 20):
+                        self._operations.write(descriptor, chunk)
+                self._operations.sync(descriptor)
+            finally:
+                os.close(descriptor)
+            if replace:
+                self._operations.rename(scratch, target)
+            elif not self._name(scratch, target):
+                return False
+            self._sync_folder(target.parent)
+        finally:
+            self._operations.unlink(scratch)
+        return True
+
+    def _sync_folder(self, folder: Path) -> None:
+        """Force the names in a folder to the disk, once for all threads that ask at the same time.
+
+        After a failure nothing in that folder can be acknowledged any more: what a second fsync says is not to be believed.
+        """
+        if folder in self._lost:
+            raise StoreError("an earlier fsync of the folder failed", hint="end this process, examine the disk, start again")
+        with self._lock:
+            group, users = self._syncs.get(folder) or (GroupCommit(lambda: self._operations.sync_folder(folder)), 0)
+            self._syncs[folder] = (group, users + 1)
+        try:
+            group.wait()
+        except OSError:
+            self._lost.add(folder)
+            raise
+        finally:
+            with self._lock:
+                group, users = self._syncs.pop(folder)
+                if users > 1:
+                    self._syncs[folder] = (group, users - 1)
+
+    def _probe_links(self) -> bool:
+        """Try a hard link in the scratch folder, with the system's own calls: a probe is no part of the write order."""
+        folder = self.root / SCRATCH
+        folder.mkdir(parents=True, exist_ok=True)
+        first, second = (folder / f"{SCRATCH_PREFIX}{secrets.token_hex(8)}" for _ in range(2))
+        first.touch(exist_ok=False)
+        try:
+            os.link(first, second)
+        except OSError as exc:
+            if exc.errno in _NO_LINKS:
+                return False
+            raise
+        finally:
+            first.unlink(missing_ok=True)
+            second.unlink(missing_ok=True)
+        return True
+
+
+def free_bytes(folder: Path) -> int:
+    """Tell how many bytes an unprivileged process may still write on the file system of ``folder``."""
+    with store_errors("the file system could not be examined"):
+        return shutil.disk_usage(folder).free

@@ -1,0 +1,85 @@
+"""What every store promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+
+class Store(Protocol):
+    """Objects under relative POSIX paths, written once.
+
+    Promises, checked by one suite over every implementation:
+
+    - **Create-only.** Nothing that stands under a path is overwritten by :meth:`publish`, :meth:`put_file` or :meth:`put_bytes`;
+      they tell by their result that the path was taken. Of several writers to one path exactly one wins.
+    - **Whole or absent.** A path is never seen with a part of its bytes.
+    - **Durable on return.** When a writing method returns, content and name survive a power failure.
+    - **Paths stay inside.** A path that is absolute, empty, or holds ``.``, ``..`` or an empty part raises ValueError.
+    - **Errors.** StoreFullError when there is no room (nothing was written then), InstanceMissingError for a path that is not
+      there, StoreError for everything else that the disk or the service says.
+
+    There is no method that removes or changes an object: removal goes through the archive's audited path only.
+    """
+
+    url: str
+
+    @property
+    def keeps_source(self) -> bool:
+        """Whether :meth:`publish` leaves the local file under its own name (a link or a copy) rather than moving it."""
+
+    def publish(self, files: Sequence[tuple[Path, str]]) -> list[bool]:
+        """Give local files their final names, all at once; the answer tells for each whether it is the one that now stands there.
+
+        The caller has forced each local file to disk already (:meth:`vna.store.spool.SpoolFile.sync`); the names are durable when
+        this returns. A file whose path was taken is left alone.
+        """
+
+    def put_file(self, local: Path, path: str) -> bool:
+        """Store a copy of a local file; False when the path is taken. The local file stays."""
+
+    def put_bytes(self, data: bytes, path: str) -> bool:
+        """Store a small object; False when the path is taken."""
+
+    def replace_bytes(self, data: bytes, path: str) -> None:
+        """Store a small derived object, replacing an earlier one atomically. Raises ValueError under a write-once prefix."""
+
+    def settle(self, path: str) -> bool:
+        """Make sure that an object which another writer published survives a power failure.
+
+        The answer is True when its writer has finished with it, False when that writer may still be at work, or died.
+        """
+
+    def open(self, path: str) -> BinaryIO:
+        """Open an object for reading, seekable; the caller closes it."""
+
+    def read_bytes(self, path: str) -> bytes:
+        """Read a small object as a whole."""
+
+    def exists(self, path: str) -> bool:
+        """Tell whether an object stands under that path."""
+
+    def size(self, path: str) -> int:
+        """Tell an object's size in bytes."""
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """Name every object below a folder, in the order of their paths; nothing when there is no such folder."""
+
+
+WRITE_ONCE = ("instances/", "quarantine/", "journal/", "revisions/")
+"""Prefixes under which :meth:`Store.replace_bytes` refuses to work."""
+
+
+def checked(path: str) -> str:
+    """Return ``path`` if it is a relative POSIX path that stays inside; raise ValueError otherwise."""
+    if not path or "\\" in path or "\x00" in path or any(part in ("", ".", "..") for part in path.split("/")):
+        raise ValueError("not a relative path of a store")
+    return path
+
+
+def replaceable(path: str) -> str:
+    """Return ``path`` if what stands there is derived and may be replaced; raise ValueError otherwise."""
+    if checked(path).startswith(WRITE_ONCE):
+        raise ValueError("what stands below that prefix is written once")
+    return path

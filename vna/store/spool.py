@@ -1,0 +1,90 @@
+"""The spool: files under temporary names, written by one writer, on the disk of this machine.
+
+Nothing here is an object yet. A spool file becomes one when the store publishes it under its final name; what is left of a
+writer that died is completed or dropped by :mod:`vna.archive.recovery`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from pathlib import Path
+
+from vna.errors import StoreError
+from vna.store.operations import FILE_MODE, SYSTEM, Operations, store_errors
+
+SUFFIX = ".part"
+
+
+class SpoolFile:
+    """One file under a temporary name, hashed while it is written. Not thread-safe; :meth:`discard` or :meth:`close` ends it."""
+
+    __slots__ = ("_descriptor", "_digest", "_operations", "path", "size")
+
+    def __init__(self, path: Path, operations: Operations) -> None:
+        self.path = path
+        self.size = 0
+        self._operations = operations
+        self._digest = hashlib.sha256()
+        self._descriptor = operations.create(path, FILE_MODE)
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Append ``chunk`` and hash it. Raises StoreFullError when there is no room; then :meth:`discard`."""
+        with store_errors("the spool file could not be written"):
+            self._operations.write(self._descriptor, chunk)
+        self._digest.update(chunk)
+        self.size += len(chunk)
+
+    def sha256(self) -> str:
+        """Tell the SHA-256 of everything written so far, in hexadecimal."""
+        return self._digest.hexdigest()
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Read back up to ``length`` bytes from ``offset``."""
+        with store_errors("the spool file could not be read back"):
+            return os.pread(self._descriptor, length, offset)
+
+    def sync(self) -> None:
+        """Force the bytes to the disk and close the file. If that fails it is lost: discarded, and StoreError raised."""
+        try:
+            with store_errors("the spool file could not be forced to the disk"):
+                if self._descriptor < 0:
+                    self._descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                self._operations.sync(self._descriptor)
+            self.close()
+        except StoreError:
+            self.discard()
+            raise
+
+    def close(self) -> None:
+        """Close the file and leave it under its spool name. Safe to repeat."""
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            with store_errors("the spool file could not be closed"):
+                os.close(descriptor)
+
+    def discard(self) -> None:
+        """Close the file and remove its spool name. Safe to repeat."""
+        self.close()
+        with store_errors("the spool file could not be removed"):
+            self._operations.unlink(self.path)
+
+
+class Spool:
+    """A folder of spool files that one writer alone fills. Thread-safe."""
+
+    def __init__(self, folder: Path, operations: Operations = SYSTEM) -> None:
+        self.folder = folder
+        self._operations = operations
+        self._numbers = itertools.count(1)
+
+    def create(self) -> SpoolFile:
+        """Open a new spool file (O_EXCL). Raises StoreFullError when there is no room for it."""
+        with store_errors("no spool file could be created"):
+            return SpoolFile(self.folder / f"{next(self._numbers):08d}{SUFFIX}", self._operations)
+
+    def remove(self, path: Path) -> None:
+        """Remove the spool name of a file that was published and recorded."""
+        with store_errors("the spool file could not be removed"):
+            self._operations.unlink(path)
