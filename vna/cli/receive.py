@@ -1,0 +1,50 @@
+"""``vna receive``: run a Storage SCP that files what it is sent."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from vna.cli.options import json_option
+from vna.cli.session import configuration, open_archive
+
+
+@click.command("receive")
+@click.option("--port", type=click.IntRange(0, 65535), help="Listen here instead of [local] port; 0 picks a free one.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Accepting processes.")
+@json_option
+@click.pass_context
+def command(ctx: click.Context, port: int | None, workers: int, as_json: bool) -> None:
+    """Accept C-STORE and C-ECHO at [local], and file every object in the archive, until stopped.
+
+    An object is acknowledged when it and its journal row are on disk. SIGTERM or Ctrl-C drains: nothing new is accepted, what
+    is under way is finished. With --json, one JSON object a line tells what happens.
+    """
+    from vna.receive import ReceiveOptions, ReceiveService
+
+    config = configuration(ctx)
+    sources = {node.ae_title: node.name for node in config.nodes.values() if node.ae_title}
+    counts: Counter[str] = Counter()
+
+    def tell(event: Mapping[str, Any]) -> None:
+        counts[str(event.get("state", event["event"]))] += 1
+        if as_json:
+            click.echo(json.dumps(event))
+        elif event["event"] == "listening":
+            click.echo(f"listening as {event['ae_title']} on {event['host']}:{event['port']}; Ctrl-C stops")
+        elif event["event"] in ("association", "rejected", "refused", "worker_ended"):
+            click.echo(
+                f"{event['event']}: {event.get('calling_ae_title', '')}@{event.get('peer_address', '')} {event.get('code', '')}"
+            )
+
+    service = ReceiveService(open_archive(config), config.local, sources, ReceiveOptions(port=port, workers=workers), tell)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: service.stop())
+    service.run()
+    if not as_json:
+        click.echo(f"stopped: {', '.join(f'{name} {count:,}' for name, count in sorted(counts.items()))}")

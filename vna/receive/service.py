@@ -1,0 +1,186 @@
+"""The parent of the accepting processes: starts, watches and ends them, and commits what they write to the index."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vna.archive.receivers import Receiver, announced
+from vna.dimse import tls
+from vna.dimse.access import access_list
+from vna.dimse.storage_scp import open_listener
+from vna.errors import StoreError, VnaError
+from vna.model import Local
+
+if TYPE_CHECKING:
+    import socket
+
+    from vna.archive import Archive
+
+log = logging.getLogger(__name__)
+
+Tell = Callable[[Mapping[str, Any]], None]
+
+_RESTART_PAUSE_S = 1.0
+_DRAIN_SLACK_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveOptions:
+    """How ``vna receive`` runs. ``limits`` overrides fields of :class:`vna.dimse.limits.ScpLimits`, for each worker."""
+
+    port: int | None = None
+    workers: int = 1
+    index_interval_s: float = 2.0
+    all_objects: bool = True
+    limits: Mapping[str, int | float] = field(default_factory=dict)
+    drain_s: float = 30.0
+
+
+class ReceiveService:
+    """Run the receiver of one archive: :meth:`run` until :meth:`stop`, which any thread or a signal handler may call.
+
+    ``sources`` maps a calling AE title to the name that the index gives its objects. ``tell`` gets every event as a mapping whose
+    ``event`` is ``listening``, ``association``, ``stored``, ``refused``, ``rejected``, ``closed``, ``indexed`` or
+    ``worker_ended``.
+    """
+
+    def __init__(self, archive: Archive, local: Local, sources: Mapping[str, str], options: ReceiveOptions, tell: Tell) -> None:
+        self._archive = archive
+        self._local = local
+        self._sources = dict(sources)
+        self._options = options
+        self._tell_lock = threading.Lock()
+        self._tell_unlocked = tell
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Accept nothing more, finish what is under way, and let :meth:`run` return."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Serve until stopped; everything acknowledged is in the index when this returns.
+
+        Raises RefusedError or ConfigError where it may not or cannot listen, LockedError where a receiver of this archive has
+        the port already.
+        """
+        access_list(self._local)
+        tls.server_context(self._local)
+        with open_listener(self._local, self._options.port) as listener:
+            port = listener.getsockname()[1]
+            receiver = Receiver(self._local.ae_title, self._local.host, port)
+            with announced(self._archive.workspace, receiver):
+                workers = [_Worker(self._order(listener), listener, self._tell) for _ in range(self._options.workers)]
+                try:
+                    self._tell({"event": "listening", **asdict(receiver)})
+                    self._watch(workers, listener)
+                finally:
+                    listener.close()
+                    self._drain(workers)
+        self._commit(always=True)
+
+    def _tell(self, event: Mapping[str, Any]) -> None:
+        with self._tell_lock:
+            self._tell_unlocked(event)
+
+    def _order(self, listener: socket.socket) -> dict[str, Any]:
+        return {
+            "archive": self._archive.url,
+            "storage_options": self._archive.storage_options,
+            "local": asdict(self._local),
+            "listener": listener.fileno(),
+            "sources": self._sources,
+            "limits": dict(self._options.limits) | {"drain_s": self._options.drain_s},
+            "all_objects": self._options.all_objects,
+            "log_level": logging.getLogger().level,
+        }
+
+    def _watch(self, workers: list[_Worker], listener: socket.socket) -> None:
+        """Commit the index now and then, and replace a worker that has died."""
+        while not self._stopping.wait(self._options.index_interval_s):
+            for number, worker in enumerate(workers):
+                code = worker.ended()
+                if code is not None and not self._stopping.is_set():
+                    self._tell({"event": "worker_ended", "code": str(code)})
+                    log.error("an accepting process ended with %s; another takes its place", code)
+                    time.sleep(_RESTART_PAUSE_S)
+                    workers[number] = _Worker(self._order(listener), listener, self._tell)
+            self._commit()
+
+    def _commit(self, *, always: bool = False) -> None:
+        """Bring the journal into the index; a failure costs freshness only, so it is told and tried again."""
+        try:
+            rows = self._archive.sync_index()
+        except VnaError as exc:
+            log.error("the index could not be brought up to date: %s", type(exc).__name__)
+            if always:
+                raise
+            return
+        if rows:
+            self._tell({"event": "indexed", "rows": rows})
+
+    def _drain(self, workers: list[_Worker]) -> None:
+        for worker in workers:
+            worker.close()
+        end = time.monotonic() + self._options.drain_s + _DRAIN_SLACK_S
+        for worker in workers:
+            worker.wait(max(end - time.monotonic(), 0.1))
+
+
+class _Worker:
+    """One accepting process and the thread that reads what it tells."""
+
+    def __init__(self, order: Mapping[str, Any], listener: socket.socket, tell: Tell) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "vna.receive.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=(listener.fileno(),),
+        )
+        self._ready = threading.Event()
+        self._reader = threading.Thread(target=self._read, args=(tell,), daemon=True)
+        self._reader.start()
+        stdin = self._process.stdin
+        assert stdin is not None
+        stdin.write(json.dumps(order).encode() + b"\n")
+        stdin.flush()
+        if not self._ready.wait(60):
+            self._process.kill()
+            raise StoreError("an accepting process did not start", hint="run with -v to see why")
+
+    def _read(self, tell: Tell) -> None:
+        stdout = self._process.stdout
+        assert stdout is not None
+        for line in stdout:
+            event = json.loads(line)
+            if event["event"] == "listening":
+                self._ready.set()
+            else:
+                tell(event)
+        self._ready.set()
+
+    def ended(self) -> int | None:
+        """Tell the exit code of a process that has ended, else None."""
+        return self._process.poll()
+
+    def close(self) -> None:
+        """Ask the process to drain and end."""
+        stdin = self._process.stdin
+        if stdin is not None:
+            stdin.close()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for its end; kill it when the time is up. What it had not acknowledged, the peers keep."""
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(5)
