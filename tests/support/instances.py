@@ -89,7 +89,7 @@ def make_instance(transfer_syntax_uid: str = ExplicitVRLittleEndian, /, **keywor
 def make_study(instances: int = 3, *, series: int = 1, **keywords: object) -> list[Dataset]:
     """Make one study of ``series`` x ``instances`` images."""
     return [
-        make_instance(**{"SeriesNumber": s, "InstanceNumber": i, **keywords})  # type: ignore[arg-type]
+        make_instance(**{"SeriesNumber": s, "InstanceNumber": i, **keywords})
         for s in range(1, series + 1)
         for i in range(1, instances + 1)
     ]

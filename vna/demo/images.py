@@ -52,10 +52,10 @@ def read_image_file(path: Path) -> ImageFile | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # some of the files are odd on purpose
             ds = pydicom.dcmread(path, specific_tags=list(_UIDS), stop_before_pixels=True)
+            sop_class, sop_instance, study, series = (str(ds.get(keyword) or "") for keyword in _UIDS)
     except (InvalidDicomError, EOFError, ValueError):
         return None
     transfer_syntax_uid = str(ds.file_meta.get("TransferSyntaxUID") or "")
-    sop_class, sop_instance, study, series = (str(ds.get(keyword) or "") for keyword in _UIDS)
     if not all((transfer_syntax_uid, sop_class, sop_instance, study, series)) or sop_class == MEDIA_STORAGE_DIRECTORY:
         return None
     return ImageFile(path, sop_class, sop_instance, study, series, transfer_syntax_uid)

@@ -1,0 +1,123 @@
+"""Operations that are recorded, or that kill the process at the k-th, to prove the write order and what a crash leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vna.store import SystemOperations
+
+STEPS = (
+    "create",
+    "open_append",
+    "write",
+    "truncate",
+    "sync",
+    "link",
+    "rename",
+    "unlink",
+    "make_folder",
+    "remove_folder",
+    "sync_folder",
+)
+"""Every kind of operation that changes the disk."""
+
+
+class WatchedOperations(SystemOperations):
+    """Operations that tell ``before`` of each one, by name and with its arguments, before it is done."""
+
+    def __init__(self, before: Callable[[str, tuple[Any, ...]], None]) -> None:
+        self._before = before
+
+    def __getattribute__(self, name: str) -> Any:
+        method = super().__getattribute__(name)
+        if name not in STEPS:
+            return method
+        before = super().__getattribute__("_before")
+
+        def watched(*arguments: Any) -> Any:
+            before(name, arguments)
+            return method(*arguments)
+
+        return watched
+
+
+class Recorder:
+    """Remembers each operation as ``kind where``; ``where`` is ``spool``, ``instances``, ``journal`` ... below the root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.steps: list[str] = []
+        self._lock = threading.Lock()
+        self._paths: dict[int, Path] = {}
+
+    def operations(self) -> WatchedOperations:
+        """Return operations that this recorder watches."""
+        recorder = self
+
+        class Recorded(WatchedOperations):
+            def create(self, path: Path, mode: int) -> int:
+                descriptor = super().create(path, mode)
+                recorder._paths[descriptor] = path
+                return descriptor
+
+            def open_append(self, path: Path) -> int:
+                descriptor = super().open_append(path)
+                recorder._paths[descriptor] = path
+                return descriptor
+
+        return Recorded(self._note)
+
+    def _note(self, kind: str, arguments: tuple[Any, ...]) -> None:
+        with self._lock:
+            self.steps.append(
+                " ".join([kind, *(self._where(argument) for argument in arguments if isinstance(argument, (Path, int)))])
+            )
+
+    def _where(self, argument: Path | int) -> str:
+        path = argument if isinstance(argument, Path) else self._paths.get(argument)
+        if path is None:
+            return ""
+        parts = path.relative_to(self.root).parts
+        if not parts:
+            return "."
+        if parts[0] == "spool" and len(parts) == 3:
+            return "intent" if parts[2].startswith("intents") else "spool"
+        return parts[0] if len(parts) < 4 or parts[0] != "instances" else "object"
+
+    def without(self, *kinds: str) -> list[str]:
+        """The steps but those that begin with one of ``kinds``."""
+        return [step for step in self.steps if not step.startswith(kinds)]
+
+
+class KillAt:
+    """Kills this process (SIGKILL) just before its ``k``-th operation, counted from 1; ``count`` tells how many there were."""
+
+    def __init__(self, k: int) -> None:
+        self._k = k
+        self.count = 0
+        self.kinds: list[str] = []
+
+    def __call__(self, kind: str, arguments: tuple[Any, ...]) -> None:
+        self.count += 1
+        self.kinds.append(kind)
+        if self.count == self._k:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class FailAt:
+    """Raises OSError ``error`` at every operation of that kind whose arguments meet ``when``, while :attr:`armed`."""
+
+    def __init__(self, kind: str, error: int, when: Callable[..., bool] = lambda *arguments: True) -> None:
+        self._kind, self._error, self._when = kind, error, when
+        self.armed = True
+        self.failures = 0
+
+    def __call__(self, kind: str, arguments: tuple[Any, ...]) -> None:
+        if self.armed and kind == self._kind and self._when(*arguments):
+            self.failures += 1
+            raise OSError(self._error, os.strerror(self._error))
