@@ -1,0 +1,422 @@
+"""The engine: one pass over the raw elements of a data set, by a compiled action table; pixel bytes are not touched.
+
+:class:`Engine` is a pure function of (recipe, key): the same bytes in give the same bytes out, whatever the worker or the
+order. It holds no state of one object beyond its call. What it cannot read as a data set it refuses with StructureError.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+from vna.deid.descriptors import clean_text
+from vna.deid.identifiers import own_identifiers
+from vna.deid.marks import dummy_code_sequence, method_elements
+from vna.deid.recipe import Recipe
+from vna.deid.table import Actions, Op, Profile, iod_types, settle, tag_of
+from vna.deid.values import Key, Patient, capped_age, dummy, shift_values
+from vna.part10.elements import (
+    DOUBLE_FLOAT_PIXEL_DATA,
+    FLOAT_PIXEL_DATA,
+    IMPLICIT_LE,
+    ITEM,
+    ITEM_DELIMITER,
+    LONG_VRS,
+    MAX_DEPTH,
+    PIXEL_DATA,
+    SEQUENCE_DELIMITER,
+    UNDEFINED,
+    Encoding,
+    StructureError,
+    TruncatedError,
+    element_bytes,
+    header_bytes,
+    is_private,
+    read_header,
+    skip_value,
+    vr_of,
+)
+
+PIXEL_TAGS = (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA)
+SOP_CLASS_UID = 0x00080016
+SOP_INSTANCE_UID = 0x00080018
+STUDY_INSTANCE_UID = 0x0020000D
+SERIES_INSTANCE_UID = 0x0020000E
+PATIENT_ID = 0x00100020
+ISSUER_OF_PATIENT_ID = 0x00100021
+
+_SCRUBBED_VRS = frozenset((b"AE", b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UR", b"UT"))
+_NEVER = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One top-level element of the source: where its header, its value and the next element begin."""
+
+    tag: int
+    vr: bytes
+    length: int
+    at: int
+    value_at: int
+    end: int
+
+
+@dataclass(slots=True)
+class TopLevel:
+    """The top-level elements of a data set up to its pixel data, and what they say about the object."""
+
+    buffer: bytes
+    encoding: Encoding
+    spans: list[Span]
+    pixel: Span | None = None
+    found: dict[int, Span] = field(default_factory=dict)
+
+    def value(self, tag: int) -> bytes:
+        """Give an element's raw value without padding; empty where it is absent."""
+        span = self.found.get(tag)
+        if span is None or span.length == UNDEFINED:
+            return b""
+        return self.buffer[span.value_at : span.end].strip(b" \0")
+
+    def text(self, keyword: str) -> str:
+        """Give an element's value by keyword, as text of one byte a character."""
+        tag = tag_of(keyword)
+        return self.value(tag).decode("latin-1") if tag is not None else ""
+
+    def number(self, keyword: str, missing: int = 0) -> int:
+        """Give an element of VR US or IS as a number."""
+        tag = tag_of(keyword)
+        span = self.found.get(tag) if tag is not None else None
+        if span is None:
+            return missing
+        raw = self.buffer[span.value_at : span.end]
+        if (span.vr or vr_of(span.tag)) == b"IS":
+            digits = raw.strip(b" \0")
+            return int(digits) if digits.isdigit() else missing
+        return int.from_bytes(raw[:2], "little" if self.encoding.little_endian else "big") if len(raw) >= 2 else missing
+
+
+@dataclass(slots=True)
+class Edited:
+    """A de-identified header: its bytes up to the pixel data's value, the new UIDs, and how often each action was taken."""
+
+    data: bytes
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    patient_id: str
+    modality: str
+    actions: Counter[str]
+
+
+def read_top_level(buffer: bytes, encoding: Encoding) -> TopLevel:
+    """Find the top-level elements up to the first pixel data element, whose value need not be in ``buffer``.
+
+    Raises TruncatedError when the buffer ends before that (read more and try again), StructureError for what is no data set.
+    """
+    top = TopLevel(buffer, encoding, [])
+    at, end = 0, len(buffer)
+    while at < end:
+        header = read_header(buffer, at, encoding)
+        tag, vr, length, value_at = header
+        if tag in PIXEL_TAGS:
+            top.pixel = Span(tag, vr, length, at, value_at, value_at)
+            break
+        if tag >> 16 == 0xFFFE:
+            raise StructureError("STRUCTURE", "a delimiter stands outside of any sequence")
+        after = skip_value(buffer, header, encoding)
+        span = Span(tag, vr, length, at, value_at, after)
+        top.spans.append(span)
+        top.found.setdefault(tag, span)
+        at = after
+    return top
+
+
+class Engine:
+    """De-identify data sets by one recipe and one key. Picklable, and safe to share between threads."""
+
+    def __init__(self, recipe: Recipe, key: Key) -> None:
+        self.recipe = recipe
+        self.key = key
+        self.actions: Actions = recipe.actions
+
+    def edit(self, top: TopLevel, patient: Patient, known: tuple[bytes, ...] = (), *, cleaned_pixels: bool = False) -> Edited:
+        """Edit the elements of ``top``; the result ends with the header of the pixel data element, where there is one.
+
+        ``known`` are identifiers of the patient beyond those that the object itself states; none of them stays in any kept
+        text. ``cleaned_pixels`` says so in the object (BurnedInAnnotation, method code 113101).
+        """
+        known = known + own_identifiers(top)
+        edited = _Pass(self, top, patient, None).run(cleaned_pixels)
+        pattern = leak_pattern(known)
+        if pattern is not None and pattern.search(edited.data):
+            edited = _Pass(self, top, patient, pattern).run(cleaned_pixels)
+        return edited
+
+    def edit_tail(self, tail: bytes, encoding: Encoding, patient: Patient) -> bytes:
+        """Edit the elements that follow the pixel data: padding and signatures go, whatever else is there is edited."""
+        top = read_top_level(tail, encoding)
+        if top.pixel is not None:
+            raise StructureError("DUP_IDENTITY_TAG", "the data set has two pixel data elements")
+        return _Pass(self, top, patient, None).elements_only()
+
+
+def leak_pattern(known: tuple[bytes, ...]) -> re.Pattern[bytes] | None:
+    """Compile the search for known identifiers: long ones anywhere, short ones as whole words, in any letter case."""
+    parts = []
+    for value in sorted(set(known), key=lambda each: (-len(each), each)):
+        escaped = re.escape(value)
+        parts.append(escaped if len(value) >= 6 else rb"(?<![0-9A-Za-z])" + escaped + rb"(?![0-9A-Za-z])")
+    return re.compile(b"|".join(parts), re.IGNORECASE) if parts else None
+
+
+class _Pass:
+    """One edit of one object. With ``pattern``, kept text that matches it is replaced as well."""
+
+    def __init__(self, engine: Engine, top: TopLevel, patient: Patient, pattern: re.Pattern[bytes] | None) -> None:
+        self.engine = engine
+        self.table = engine.actions
+        self.ops = engine.actions.ops
+        self.shifts = engine.recipe.shifts
+        self.key = engine.key
+        self.top = top
+        self.patient = patient
+        self.pattern = pattern
+        self.days = engine.key.days(patient) if Profile.RETAIN_MODIFIED_DATES in engine.actions.options else 0
+        self.required = iod_types().get(top.value(SOP_CLASS_UID).decode("latin-1"))
+        self.counts: Counter[str] = Counter()
+
+    def run(self, cleaned_pixels: bool) -> Edited:
+        top, encoding = self.top, self.top.encoding
+        additions = self.engine.recipe.additions
+        ours = {tag: element_bytes(tag, vr_of(tag), value, encoding) for tag, value in additions.items()}
+        ours |= method_elements(self.engine.recipe, encoding, cleaned_pixels)
+        chunks = self._top_level(ours)
+        if top.pixel is not None:
+            chunks.append(top.buffer[top.pixel.at : top.pixel.value_at])
+        new = {tag: self.key.uid(top.value(tag)) for tag in (SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID)}
+        if Profile.RETAIN_UIDS in self.table.options:
+            new = {tag: top.value(tag) for tag in new}
+        return Edited(
+            b"".join(chunks),
+            top.value(SOP_CLASS_UID).decode("latin-1"),
+            new[SOP_INSTANCE_UID].decode("latin-1"),
+            new[STUDY_INSTANCE_UID].decode("latin-1"),
+            new[SERIES_INSTANCE_UID].decode("latin-1"),
+            self.key.patient_pseudonym(self.patient).decode(),
+            top.text("Modality"),
+            self.counts,
+        )
+
+    def elements_only(self) -> bytes:
+        return b"".join(self._top_level({}))
+
+    def _top_level(self, ours: dict[int, bytes]) -> list[bytes]:
+        """Edit the top level, and set our own elements in the order of their tags."""
+        buffer, encoding = self.top.buffer, self.top.encoding
+        pending = sorted(ours, reverse=True)
+        next_tag = pending[-1] if pending else _NEVER
+        out: list[bytes] = []
+        kept_from = -1  # adjacent kept elements are copied as one slice
+        reserved: dict[int, bytes] = {}
+        for span in self.top.spans:
+            tag = span.tag
+            if tag >= next_tag:
+                if kept_from >= 0:
+                    out.append(buffer[kept_from : span.at])
+                    kept_from = -1
+                while tag >= next_tag:
+                    out.append(ours[pending.pop()])
+                    next_tag = pending[-1] if pending else _NEVER
+            op = self.ops.get(tag, Op.REMOVE)
+            if tag in ours:
+                op = Op.REMOVE
+            elif op is Op.REMOVE and self.table.safe_private and is_private(tag):
+                op = self._private(tag, buffer[span.value_at : span.end], reserved)
+            if op is Op.KEEP and self._is_plain(span.tag, span.vr, span.length, encoding):
+                if kept_from < 0:
+                    kept_from = span.at
+                continue
+            if kept_from >= 0:
+                out.append(buffer[kept_from : span.at])
+                kept_from = -1
+            if op is not Op.REMOVE:
+                header = (tag, span.vr, span.length, span.value_at)
+                self._element(header, op, buffer, encoding, out, 0)
+            else:
+                self.counts["removed"] += 1
+        if kept_from >= 0:
+            out.append(buffer[kept_from : self.top.spans[-1].end])
+        out.extend(ours[tag] for tag in reversed(pending))
+        return out
+
+    def _is_plain(self, tag: int, vr: bytes, length: int, encoding: Encoding) -> bool:
+        """Say whether a kept element is copied as it is: no items to edit, and no text to search."""
+        if vr == b"SQ" or length == UNDEFINED or ((not vr or vr == b"UN") and vr_of(tag) == b"SQ"):
+            return False
+        return self.pattern is None
+
+    def _private(self, tag: int, value: bytes, reserved: dict[int, bytes]) -> Op:
+        """Keep a private element that the recipe calls safe, and the creator of its block (PS3.15 E.3.10)."""
+        safe = self.table.safe_private
+        group, element = tag >> 16, tag & 0xFFFF
+        if 0x10 <= element <= 0xFF:
+            creator = value.strip(b" \0")
+            reserved[group << 16 | element] = creator
+            name = creator.decode("latin-1")
+            return Op.KEEP if any(entry[0] == name and entry[1] == group for entry in safe) else Op.REMOVE
+        creator = reserved.get(group << 16 | element >> 8, b"")
+        return Op.KEEP if (creator.decode("latin-1"), group, element & 0xFF) in safe else Op.REMOVE
+
+    def _element(
+        self, header: tuple[int, bytes, int, int], op: Op, buffer: bytes, encoding: Encoding, out: list[bytes], depth: int
+    ) -> int:
+        """Edit one element by its opcode into ``out`` and give the offset behind it."""
+        tag, vr, length, at = header
+        real_vr = vr if vr and vr != b"UN" else vr_of(tag) or vr
+        if op is Op.SETTLE:
+            required = (self.required or {}).get(tag, 0) if depth == 0 and self.required is not None else None
+            op = settle(self.table.codes[tag], required, is_sequence=real_vr == b"SQ")
+        if real_vr == b"SQ" or length == UNDEFINED:
+            if op in (Op.KEEP, Op.REMAP_UID, Op.SHIFT, Op.CLEAN_TEXT):
+                return self._sequence(header, buffer, encoding, out, depth)
+            after = skip_value(buffer, header, encoding, depth)
+            if op in (Op.REMOVE, Op.REPLACE):
+                self.counts["removed"] += 1
+            elif op is Op.DUMMY:
+                self.counts["replaced"] += 1
+                out.append(dummy_code_sequence(tag, encoding))
+            else:
+                self.counts["emptied"] += 1
+                out.append(header_bytes(tag, b"SQ" if vr == b"UN" else vr, 0, encoding))
+            return after
+        after = at + length
+        if after > len(buffer):
+            raise TruncatedError
+        raw = buffer[at:after]
+        value = raw if op is Op.KEEP else self._value(tag, real_vr, raw, op)
+        if value is None:
+            self.counts["removed"] += 1
+            return after
+        if self.pattern is not None and real_vr in _SCRUBBED_VRS and self.pattern.search(value):
+            self.counts["scrubbed"] += 1
+            value = dummy(real_vr)
+        if value is raw:
+            out.append(buffer[at - (12 if encoding.explicit and vr in LONG_VRS else 8) : after])
+        else:
+            out.append(element_bytes(tag, vr, value, encoding))
+        return after
+
+    def _value(self, tag: int, vr: bytes, raw: bytes, op: Op) -> bytes | None:
+        """Give an element's new value, None to remove the element."""
+        if op is Op.REMOVE:
+            return None
+        value = raw.strip(b" \0")
+        if not value and op is not Op.REPLACE:
+            return b""
+        if op is Op.DUMMY:
+            self.counts["replaced"] += 1
+            return self.key.uid(value) if vr == b"UI" else dummy(vr)
+        if op is Op.EMPTY:
+            self.counts["emptied"] += 1
+            return b""
+        if op is Op.REMAP_UID:
+            self.counts["uids"] += 1
+            return b"\\".join(self.key.uid(part.strip(b" \0")) for part in value.split(b"\\"))
+        if op is Op.SHIFT:
+            self.counts["dates"] += 1
+            return shift_values(vr, value, self.shifts.get(tag, self.days))
+        if op in (Op.PATIENT_PSEUDONYM, Op.PSEUDONYM):
+            self.counts["pseudonyms"] += 1
+            if op is Op.PSEUDONYM:
+                return self.key.pseudonym(f"{tag:08X}", self.patient.issuer + b"|" + value)
+            return self.key.patient_pseudonym(self.patient) or (b"" if tag == PATIENT_ID else dummy(vr))
+        return self._rarer_value(tag, vr, value, op)
+
+    def _rarer_value(self, tag: int, vr: bytes, value: bytes, op: Op) -> bytes | None:
+        if op is Op.AGE:
+            self.counts["ages"] += 1
+            return capped_age(value)
+        if op is Op.REPLACE:
+            self.counts["replaced"] += 1
+            return self.engine.recipe.replacements[tag]
+        self.counts["cleaned"] += 1
+        return clean_text(value) if vr in _SCRUBBED_VRS and vr not in (b"PN", b"AE") else None
+
+    def _sequence(
+        self, header: tuple[int, bytes, int, int], buffer: bytes, encoding: Encoding, out: list[bytes], depth: int
+    ) -> int:
+        """Edit the items of a sequence; lengths are written as they were found, defined or undefined."""
+        tag, vr, length, at = header
+        if depth >= MAX_DEPTH:
+            raise StructureError("DEPTH", "sequences are nested too deeply")
+        nested = IMPLICIT_LE if vr == b"UN" else encoding
+        end = len(buffer) if length == UNDEFINED else at + length
+        if end > len(buffer):
+            raise TruncatedError
+        content: list[bytes] = []
+        while at < end:
+            inner, _, size, start = read_header(buffer, at, nested)
+            if inner == SEQUENCE_DELIMITER and length == UNDEFINED:
+                content.append(header_bytes(SEQUENCE_DELIMITER, b"", 0, nested))
+                at = start
+                break
+            if inner != ITEM:
+                raise StructureError("UNTERMINATED_SQ", f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is not made of items")
+            at = self._item(buffer, start, size, nested, content, depth + 1)
+        else:
+            if length == UNDEFINED:
+                raise TruncatedError
+        body = b"".join(content)
+        out.append(header_bytes(tag, vr, UNDEFINED if length == UNDEFINED else len(body), encoding))
+        out.append(body)
+        return at
+
+    def _item(self, buffer: bytes, at: int, size: int, encoding: Encoding, out: list[bytes], depth: int) -> int:
+        """Edit one item whose first element is at ``at`` and give the offset behind it."""
+        end = len(buffer) if size == UNDEFINED else at + size
+        if end > len(buffer):
+            raise TruncatedError
+        chunks: list[bytes] = []
+        reserved: dict[int, bytes] = {}
+        kept_from, closed = -1, size != UNDEFINED
+        while at < end:
+            header = read_header(buffer, at, encoding)
+            tag, vr, length, value_at = header
+            if tag == ITEM_DELIMITER and size == UNDEFINED:
+                closed = True
+                break
+            op = self.ops.get(tag, Op.REMOVE)
+            after = value_at + length
+            if op is Op.KEEP and after <= end and self._is_plain(tag, vr, length, encoding):
+                if kept_from < 0:
+                    kept_from = at
+                at = after
+                continue
+            if kept_from >= 0:
+                chunks.append(buffer[kept_from:at])
+                kept_from = -1
+            if op is Op.REMOVE and self.table.safe_private and is_private(tag) and length != UNDEFINED:
+                op = self._private(tag, buffer[value_at:after], reserved)
+            at = (
+                self._skip(header, buffer, encoding, depth)
+                if op is Op.REMOVE
+                else self._element(header, op, buffer, encoding, chunks, depth)
+            )
+        if at > end or not closed:
+            raise StructureError("STRUCTURE", "an element reaches beyond its item")
+        if kept_from >= 0:
+            chunks.append(buffer[kept_from:at])
+        body = b"".join(chunks)
+        out.append(header_bytes(ITEM, b"", UNDEFINED if size == UNDEFINED else len(body), encoding))
+        out.append(body)
+        if size != UNDEFINED:
+            return end
+        out.append(header_bytes(ITEM_DELIMITER, b"", 0, encoding))
+        return read_header(buffer, at, encoding)[3]
+
+    def _skip(self, header: tuple[int, bytes, int, int], buffer: bytes, encoding: Encoding, depth: int) -> int:
+        self.counts["removed"] += 1
+        return skip_value(buffer, header, encoding, depth)
