@@ -1,0 +1,172 @@
+"""The patients of a list, normalised once: what blocking and comparing work on.
+
+Nouns: :class:`Person` (one record), :class:`People` (all of one side, with how often each name and date occurs).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from vna.reconcile.dates import Day, month_first, parse_day
+from vna.reconcile.identifiers import Identifier, normalise
+from vna.reconcile.lists import Row
+from vna.reconcile.merges import Merges
+from vna.reconcile.names import Name, fold, parse_name
+from vna.reconcile.rules import SiteRules
+from vna.reconcile.sounds import sound_key
+
+_SEX = {"M": "M", "MALE": "M", "MANNLICH": "M", "H": "M", "F": "F", "FEMALE": "F", "W": "F", "WEIBLICH": "F", "V": "F", "1": "M", "2": "F"}
+_OTHERS = re.compile(r"[\\;,|~]")
+_DIGITS = re.compile(r"\D+")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One record: ``index`` is its row, ``ids`` start with the primary one, after merges."""
+
+    index: int
+    ids: tuple[Identifier, ...]
+    name: Name
+    birth_name: Name
+    birth_date: Day | None
+    sex: str
+    phone: str
+    address: str
+    is_junk: bool = False
+
+    @property
+    def family_key(self) -> str:
+        """Give the family name as one word, for counting."""
+        return " ".join(self.name.family.words)
+
+    @property
+    def given_key(self) -> str:
+        """Give the first given name, for counting."""
+        return self.name.given.words[0] if self.name.given.words else ""
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """All records of one side."""
+
+    persons: Sequence[Person]
+
+    def __len__(self) -> int:
+        return len(self.persons)
+
+
+def people(rows: Sequence[Row], rules: SiteRules, merges: Merges = Merges()) -> People:
+    """Normalise the rows of a list. The form of local dates is judged over the whole column."""
+    months = month_first(row.get("PatientBirthDate", "") for row in rows)
+    junk_names = [re.compile(pattern, re.IGNORECASE) for pattern in rules.junk_names]
+    junk_ids = [re.compile(pattern, re.IGNORECASE) for pattern in rules.junk_ids]
+    empty = parse_name("")
+    found = []
+    for index, row in enumerate(rows):
+        raw_name, raw_id = row.get("PatientName", ""), row.get("PatientID", "")
+        name = parse_name(raw_name)
+        ids = _ids(row, rules, merges)
+        birth_name = row.get("PatientBirthName", "")
+        junk = is_junk(name, raw_name, raw_id, junk_names, junk_ids)
+        found.append(
+            Person(
+                index,
+                ids,
+                name,
+                parse_name(birth_name) if birth_name else empty,
+                _day(row.get("PatientBirthDate", ""), months),
+                _SEX.get(fold(row.get("PatientSex", "").strip()), ""),
+                _DIGITS.sub("", row.get("PatientTelephoneNumbers", ""))[-8:],
+                _address(row.get("PatientAddress", "")),
+                junk,
+            )
+        )
+    return People(found)
+
+
+@lru_cache(maxsize=100_000)
+def _day(text: str, months: bool) -> Day | None:
+    return parse_day(text, months_first=months)
+
+
+@lru_cache(maxsize=200_000)
+def _address(text: str) -> str:
+    return "".join(c for c in fold(text) if c.isalnum())[:24]
+
+
+def _ids(row: Row, rules: SiteRules, merges: Merges) -> tuple[Identifier, ...]:
+    issuer = row.get("IssuerOfPatientID", "")
+    texts = [row.get("PatientID", "")]
+    others = row.get("OtherPatientIDs", "")
+    if others:
+        texts += _OTHERS.split(others)
+    found: list[Identifier] = []
+    for text in texts:
+        identifier = normalise(text, issuer, rules.patient_ids)
+        if identifier is not None:
+            identifier = merges.apply(identifier) if merges.surviving else identifier
+            if identifier not in found:
+                found.append(identifier)
+    return tuple(found)
+
+
+def is_junk(name: Name, raw_name: str, raw_id: str, names: Iterable[re.Pattern[str]], ids: Iterable[re.Pattern[str]]) -> bool:
+    """Tell test patients and phantoms: by a word of the name, by the site's patterns, or by the ID."""
+    if name.is_test or any(pattern.search(raw_name) for pattern in names):
+        return True
+    text = raw_id.strip()
+    return bool(text) and any(pattern.search(text) for pattern in ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Frequencies:
+    """How often names and birth dates occur on both sides together: rare agreement weighs more (term frequencies)."""
+
+    records: int
+    family: Counter[str]
+    given: Counter[str]
+    full: Counter[str]
+    birth: Counter[Day]
+
+    def share(self, counter: Counter[str], key: str) -> float:
+        """Give how likely a random record has this value; a value seen twice (a pair) still counts as rare."""
+        return max(counter[key] - 1, 0.5) / max(self.records, 1)
+
+    def birth_share(self, day: Day) -> float:
+        """Give how likely a random record has this birth date; never less than one day in a hundred years."""
+        return max((self.birth[day] - 1) / max(self.records, 1), 1 / 36_500)
+
+
+def frequencies(*sides: People) -> Frequencies:
+    """Count the values of all sides."""
+    family: Counter[str] = Counter()
+    given: Counter[str] = Counter()
+    full: Counter[str] = Counter()
+    birth: Counter[Day] = Counter()
+    total = 0
+    for side in sides:
+        for person in side.persons:
+            if person.is_junk:
+                continue
+            total += 1
+            family[person.family_key] += 1
+            given[person.given_key] += 1
+            full[person.family_key + "^" + person.given_key] += 1
+            if person.birth_date is not None:
+                birth[person.birth_date] += 1
+    return Frequencies(total, family, given, full, birth)
+
+
+@lru_cache(maxsize=400_000)
+def name_sounds(name: Name) -> tuple[str, ...]:
+    """Give the sound keys of a name's words, at most four; initials and empty keys are left out."""
+    words = (*name.family.words[:2], *name.given.words[:2])
+    if len(words) < 3:
+        words += name.words[len(words) : 4]
+    keys = dict.fromkeys(sound_key(word) for word in words if len(word) > 1)
+    keys.pop("", None)
+    return tuple(keys)
