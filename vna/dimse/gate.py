@@ -1,0 +1,194 @@
+"""The gate of the storage SCP: holds connections until their first PDU is whole, on one selector and without a thread each.
+
+Until then a stranger costs a socket and the bytes it has sent, both bounded, in total and by address; it has a deadline from the
+moment of its accept, and it counts against nobody's association limit. The TLS handshake happens here too, without blocking.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import selectors
+import socket
+import ssl
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from vna.dimse import pdus
+from vna.dimse.limits import ScpLimits
+from vna.dimse.pdus import ProtocolError
+from vna.dimse.wire import tune
+
+log = logging.getLogger(__name__)
+
+Admit = Callable[[socket.socket, str, bytes], None]
+"""Takes a connection whose A-ASSOCIATE-RQ is whole: socket, peer address, the PDU."""
+
+Refused = Callable[[str, str], None]
+"""Told of a connection that was dropped: peer address, code."""
+
+_ACCEPTS_AT_ONCE: Final = 64
+_CHUNK: Final = 64 << 10
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    sock: socket.socket
+    address: str
+    deadline: float
+    shaking_hands: bool
+    received: bytearray = field(default_factory=bytearray)
+    due: int = pdus.HEADER.size
+
+
+class Gate:
+    """Runs in one thread (:meth:`run`) until :meth:`stop`; the listening socket is the caller's."""
+
+    def __init__(
+        self, listener: socket.socket, limits: ScpLimits, tls: ssl.SSLContext | None, admit: Admit, refused: Refused
+    ) -> None:
+        listener.setblocking(False)
+        self._listener = listener
+        self._limits = limits
+        self._tls = tls
+        self._admit = admit
+        self._refused = refused
+        self._selector = selectors.DefaultSelector()
+        self._waiting: dict[_Waiting, None] = {}  # in the order of their accepts, so of their deadlines
+        self._by_address: Counter[str] = Counter()
+        self._bytes = 0
+        self._stopping = False
+        self._wake_up, self._woken = socket.socketpair()
+        self._woken.setblocking(False)
+
+    def stop(self) -> None:
+        """End :meth:`run` soon; the connections that still wait are closed."""
+        self._stopping = True
+        with contextlib.suppress(OSError):
+            self._wake_up.send(b"\0")
+
+    def run(self) -> None:
+        """Accept and wait until stopped."""
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        try:
+            while not self._stopping:
+                for key, _ in self._selector.select(self._patience()):
+                    if isinstance(key.data, _Waiting):
+                        self._advance(key.data)
+                    elif key.fileobj is self._listener:
+                        self._accept()
+                self._expire()
+        finally:
+            for waiting in list(self._waiting):
+                self._drop(waiting, "")
+            self._selector.close()
+            self._wake_up.close()
+            self._woken.close()
+
+    def _patience(self) -> float | None:
+        first = next(iter(self._waiting), None)
+        return None if first is None else max(first.deadline - time.monotonic(), 0.01)
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTS_AT_ONCE):
+            try:
+                sock, peer = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as exc:  # the peer is gone already, or descriptors have run out
+                log.warning("a connection could not be accepted (%s)", exc.strerror or type(exc).__name__)
+                if self._waiting:
+                    self._drop(next(iter(self._waiting)), "WAITING_LIMIT")
+                return
+            self._hold(sock, str(peer[0]))
+
+    def _hold(self, sock: socket.socket, address: str) -> None:
+        limits = self._limits
+        tune(sock)
+        sock.setblocking(False)
+        patience = limits.first_pdu_s
+        if self._tls is not None:
+            sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            patience = min(patience, limits.handshake_s)
+        if self._by_address[address] >= limits.waiting_per_address:
+            self._drop(next(w for w in self._waiting if w.address == address), "WAITING_LIMIT")
+        elif len(self._waiting) >= limits.waiting:
+            worst = self._by_address.most_common(1)[0][0]
+            self._drop(next(w for w in self._waiting if w.address == worst), "WAITING_LIMIT")
+        waiting = _Waiting(sock, address, time.monotonic() + patience, self._tls is not None)
+        self._waiting[waiting] = None
+        self._by_address[address] += 1
+        self._selector.register(sock, selectors.EVENT_READ, waiting)
+        self._advance(waiting)  # most peers have sent their request by now
+
+    def _advance(self, waiting: _Waiting) -> None:
+        try:
+            if waiting.shaking_hands:
+                assert isinstance(waiting.sock, ssl.SSLSocket)
+                waiting.sock.do_handshake()
+                waiting.shaking_hands = False
+                self._watch(waiting, selectors.EVENT_READ)
+            self._receive(waiting)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            self._watch(waiting, selectors.EVENT_READ)
+        except ssl.SSLWantWriteError:
+            self._watch(waiting, selectors.EVENT_WRITE)
+        except ProtocolError as exc:
+            with contextlib.suppress(OSError):
+                waiting.sock.send(pdus.abort(pdus.BY_PROVIDER, exc.reason))
+            self._drop(waiting, exc.code)
+        except OSError as exc:
+            self._drop(waiting, "TLS" if isinstance(exc, ssl.SSLError) else "CLOSED")
+
+    def _receive(self, waiting: _Waiting) -> None:
+        while True:
+            chunk = waiting.sock.recv(min(waiting.due - len(waiting.received), _CHUNK))
+            if not chunk:
+                raise ConnectionResetError
+            waiting.received += chunk
+            self._bytes += len(chunk)
+            if len(waiting.received) == pdus.HEADER.size:
+                kind, length = pdus.HEADER.unpack(waiting.received)
+                pdus.check_length(kind, length, 0)
+                if kind != pdus.A_ASSOCIATE_RQ:
+                    raise ProtocolError("PDU_PROTOCOL", "the first PDU is no A-ASSOCIATE-RQ", reason=2)
+                waiting.due += length
+            if len(waiting.received) == waiting.due:
+                self._forget(waiting)
+                self._admit(waiting.sock, waiting.address, bytes(waiting.received))
+                return
+            if self._bytes > self._limits.waiting_bytes:
+                self._drop(max(self._waiting, key=lambda w: len(w.received)), "WAITING_LIMIT")
+                if waiting not in self._waiting:
+                    return
+
+    def _watch(self, waiting: _Waiting, event: int) -> None:
+        if waiting in self._waiting:
+            self._selector.modify(waiting.sock, event, waiting)
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        for waiting in list(self._waiting):
+            if waiting.deadline > now:
+                break
+            self._drop(waiting, "TLS_DEADLINE" if waiting.shaking_hands else "ACCEPT_DEADLINE")
+
+    def _forget(self, waiting: _Waiting) -> None:
+        del self._waiting[waiting]
+        self._bytes -= len(waiting.received)
+        self._by_address[waiting.address] -= 1
+        if not self._by_address[waiting.address]:
+            del self._by_address[waiting.address]
+        self._selector.unregister(waiting.sock)
+
+    def _drop(self, waiting: _Waiting, code: str) -> None:
+        if waiting not in self._waiting:
+            return
+        self._forget(waiting)
+        waiting.sock.close()
+        if code:
+            self._refused(waiting.address, code)

@@ -1,0 +1,280 @@
+"""C-STORE to a peer: headers and data sets straight from their files, one coded outcome an instance.
+
+Presentation contexts come from the items alone, one per (SOP class, transfer syntax), so that a peer either takes an object in
+the encoding it is stored in or refuses it; nothing is transcoded. While the peer works on one object the next is read.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+from vna.dimse import commands, negotiation
+from vna.dimse.association import Association
+from vna.dimse.data_sets import CHUNK, DataSetReader, fragment_size, frame
+from vna.dimse.limits import CONTEXTS
+from vna.dimse.negotiation import CONTEXT_RESULTS, Context
+from vna.dimse.statuses import Service, StatusClass, classify
+from vna.dimse.statuses import code as spell
+from vna.errors import AssociationRejectedError, PeerError, UnreachableError
+from vna.model import Local, Node, Outcome
+
+__all__ = ["SendItem", "Sender", "send", "sender"]
+
+log = logging.getLogger(__name__)
+
+SENT: Final = "sent"
+WARNING: Final = "warning"
+REFUSED: Final = "refused"
+FAILED: Final = "failed"
+"""The states of an outcome. ``refused`` is permanent; ``failed`` may go better another time."""
+
+CONTEXT_REJECTED: Final = "CONTEXT_REJECTED"
+BAD_UID: Final = "BAD_UID"
+UNREADABLE: Final = "UNREADABLE"
+ASSOCIATION_LOST: Final = "ASSOCIATION_LOST"
+UNREACHABLE: Final = "UNREACHABLE"
+ASSOCIATION_REJECTED: Final = "ASSOCIATION_REJECTED"
+"""Codes of outcomes that are no DIMSE status."""
+
+_LOSSES_IN_A_ROW: Final = 3
+_MAX_AGE_S: Final = 3600.0
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SendItem:
+    """One object to send. ``key`` comes back in its outcome; ``open`` gives the file, which is closed after use.
+
+    The data set begins at ``data_set_offset`` of the file and reaches to its end. ``size`` is the file's, if known.
+    """
+
+    key: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    open: Callable[[], BinaryIO]
+    data_set_offset: int
+    size: int = 0
+
+    @property
+    def pair(self) -> Pair:
+        """The presentation context that this object needs."""
+        return self.sop_class_uid, self.transfer_syntax_uid
+
+
+OnOutcome = Callable[[Outcome], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """An item whose first piece is in memory, or the outcome that it has already."""
+
+    item: SendItem
+    reader: DataSetReader
+    piece: memoryview | None = None
+    problem: Outcome | None = None
+
+
+class Sender:
+    """Sends objects to one node over an association that stays open from one call of :meth:`send` to the next.
+
+    Not thread-safe: each thread has its own. The association is opened by the first call, opened anew with more contexts when
+    other kinds of objects come, and released at the end of the ``with`` block.
+    """
+
+    def __init__(self, node: Node, local: Local) -> None:
+        self._node = node
+        self._local = local
+        self._assoc: Association | None = None
+        self._contexts: dict[Pair, Context] = {}
+        self._opened_at = 0.0
+        self._readers = (DataSetReader(), DataSetReader())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+        assoc, self._assoc = self._assoc, None
+        if assoc is not None and exc is None:
+            assoc.release()
+        elif assoc is not None:
+            assoc.abort()
+
+    def send(self, items: Iterable[SendItem], on_outcome: OnOutcome | None = None) -> list[Outcome]:
+        """Send all items and return one outcome for each; ``on_outcome`` gets it as soon as it is known.
+
+        The order is kept unless more than 128 contexts are needed. An object in flight when the association breaks has failed;
+        the association is opened anew for the rest, which gives up after three losses in a row. Raises PeerError only when the
+        peer cannot be reached, or turns us away, before anything was settled by this call.
+        """
+        outcomes: list[Outcome] = []
+
+        def settle(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            if on_outcome is not None:
+                on_outcome(outcome)
+
+        for batch in _batches(items, settle):
+            try:
+                self._send_batch(batch, settle)
+            except PeerError as exc:
+                if not outcomes:
+                    raise
+                for item in batch:
+                    settle(Outcome(item.key, FAILED, _connection_code(exc), str(exc)))
+        return outcomes
+
+    def _send_batch(self, rest: list[SendItem], settle: OnOutcome) -> None:
+        """Send items that fit into one association, over as many as it takes; ``rest`` shrinks as they are settled."""
+        pairs = dict.fromkeys(item.pair for item in rest)
+        losses = 0
+        while rest:
+            if losses == _LOSSES_IN_A_ROW:
+                for item in rest:
+                    settle(
+                        Outcome(item.key, FAILED, ASSOCIATION_LOST, "not tried: the peer ends one association after the other")
+                    )
+                return
+            done = self._send_on_one(self._open_for(pairs), rest, settle)
+            del rest[:done]
+            losses = losses + 1 if done <= 1 else 1
+
+    def _open_for(self, pairs: Iterable[Pair]) -> Association:
+        """Have an association whose contexts cover ``pairs``; a new one proposes what the last one did as well, if it fits."""
+        assoc = self._assoc
+        if assoc is not None:
+            is_fresh = time.monotonic() - self._opened_at < _MAX_AGE_S
+            if assoc.is_open and is_fresh and self._contexts.keys() >= set(pairs) and not assoc.wire.has_ended():
+                return assoc
+            self._assoc = None
+            assoc.release()
+        wanted = list(dict.fromkeys((*pairs, *self._contexts)))[:CONTEXTS]
+        proposals = negotiation.contexts_for((sop_class, (syntax,)) for sop_class, syntax in wanted)
+        assoc = Association(self._node, self._local, proposals)
+        answers = {context.context_id: context for context in assoc.contexts}
+        self._contexts = {pair: answers[proposal.context_id] for pair, proposal in zip(wanted, proposals, strict=True)}
+        self._assoc, self._opened_at = assoc, time.monotonic()
+        return assoc
+
+    def _send_on_one(self, assoc: Association, items: Sequence[SendItem], settle: OnOutcome) -> int:
+        """Send until the end or until the association is lost; return how many items are settled."""
+        fragment = fragment_size(assoc.peer_max_pdu)
+        following: _Prepared | None = self._prepare(items[0], fragment, 0)
+        try:
+            for number, item in enumerate(items):
+                assert following is not None
+                prepared, outcome = following, following.problem
+                message_id = self._transmit(assoc, prepared, fragment) if outcome is None else 0
+                is_last = number + 1 == len(items)
+                following = None if is_last else self._prepare(items[number + 1], fragment, number + 1)
+                settle(outcome or self._answer(assoc, message_id, item))
+        except PeerError as exc:
+            settle(Outcome(item.key, FAILED, ASSOCIATION_LOST, str(exc)))
+        except _UnreadableError as exc:
+            assoc.abort()  # half an object is out: nothing else keeps the peer from taking it for whole
+            settle(Outcome(item.key, FAILED, UNREADABLE, str(exc)))
+        finally:
+            for reader in self._readers:
+                reader.close()
+        return number + 1
+
+    def _prepare(self, item: SendItem, fragment: int, number: int) -> _Prepared:
+        """Read an item's first piece, unless its context was rejected or its file cannot be read."""
+        reader = self._readers[number & 1]
+        reader.close()
+        context = self._contexts[item.pair]
+        if context.result != negotiation.ACCEPTANCE:
+            detail = CONTEXT_RESULTS.get(context.result, f"result {context.result}")
+            return _Prepared(item, reader, problem=Outcome(item.key, REFUSED, CONTEXT_REJECTED, detail))
+        try:
+            reader.load(item.open(), item.data_set_offset)
+            return _Prepared(item, reader, reader.read(CHUNK // fragment * fragment))
+        except OSError as exc:
+            return _Prepared(item, reader, problem=Outcome(item.key, FAILED, UNREADABLE, _reason(exc)))
+
+    def _transmit(self, assoc: Association, prepared: _Prepared, fragment: int) -> int:
+        """Send the C-STORE request and its data set; return the Message ID."""
+        item, reader, piece = prepared.item, prepared.reader, prepared.piece
+        assert piece is not None
+        context_id = self._contexts[item.pair].context_id
+        message_id = assoc.next_message_id()
+        request = commands.encode(
+            commands.C_STORE_RQ,
+            {
+                commands.AFFECTED_SOP_CLASS_UID: commands.uid(item.sop_class_uid),
+                commands.MESSAGE_ID: commands.us(message_id),
+                commands.PRIORITY: commands.us(0),
+                commands.AFFECTED_SOP_INSTANCE_UID: commands.uid(item.sop_instance_uid),
+            },
+            data_set=True,
+        )
+        parts: list[bytes | memoryview] = [commands.command_pdu(request, context_id, assoc.peer_max_pdu)]
+        with assoc.ending("sending an object"):
+            while True:
+                parts += frame(piece, fragment, context_id, is_end=not reader.left)
+                assoc.wire.send_parts(parts)
+                if not reader.left:
+                    return message_id
+                parts = []
+                try:
+                    piece = reader.read(CHUNK // fragment * fragment)
+                except OSError as exc:
+                    raise _UnreadableError(_reason(exc)) from exc
+
+    def _answer(self, assoc: Association, message_id: int, item: SendItem) -> Outcome:
+        """Wait for the response and make the outcome of it. The peer's error comment is left out: it may name a patient."""
+        command, _ = assoc.response(message_id)
+        with assoc.ending("reading an answer"):
+            number = command.number(commands.STATUS)
+        status = classify(Service.STORE, number)
+        if status.status_class is StatusClass.SUCCESS:
+            return Outcome(item.key, SENT, spell(number))
+        if status.status_class is StatusClass.WARNING:
+            return Outcome(item.key, WARNING, spell(number), status.text)
+        return Outcome(item.key, FAILED if status.transient else REFUSED, spell(number), status.text)
+
+
+class _UnreadableError(Exception):
+    """A file failed after its first piece was out."""
+
+
+def _reason(exc: OSError) -> str:
+    return f"the file could not be read ({exc.strerror or exc})"
+
+
+def _connection_code(exc: PeerError) -> str:
+    if isinstance(exc, AssociationRejectedError):
+        return ASSOCIATION_REJECTED
+    return UNREACHABLE if isinstance(exc, UnreachableError) else ASSOCIATION_LOST
+
+
+def _batches(items: Iterable[SendItem], settle: OnOutcome) -> Iterator[list[SendItem]]:
+    """Group the items so that no group needs more than 128 contexts; what cannot be proposed at all is settled at once."""
+    groups: dict[Pair, int] = {}
+    batches: list[list[SendItem]] = []
+    for item in items:
+        if not (negotiation.is_proposable(item.sop_class_uid) and negotiation.is_proposable(item.transfer_syntax_uid)):
+            settle(Outcome(item.key, REFUSED, BAD_UID, "its SOP class or transfer syntax UID cannot be proposed"))
+            continue
+        group = groups.setdefault(item.pair, len(groups) // CONTEXTS)
+        if group == len(batches):
+            batches.append([])
+        batches[group].append(item)
+    return iter(batches)
+
+
+def sender(node: Node, local: Local) -> Sender:
+    """Make a sender for a ``with`` block; nothing is opened before its first ``send``."""
+    return Sender(node, local)
+
+
+def send(node: Node, local: Local, items: Iterable[SendItem], on_outcome: OnOutcome | None = None) -> list[Outcome]:
+    """Send all items to ``node`` on associations of their own. See :meth:`Sender.send`."""
+    with Sender(node, local) as session:
+        return session.send(items, on_outcome)
