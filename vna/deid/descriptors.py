@@ -16,7 +16,8 @@ ct mr us xr cr dx mg pt nm xa rf pet spect cta mra mri dwi adc flair t1 t2 tse f
 ax axial cor coronal sag sagittal obl mpr mip contrast native kontrast with without wo w pre post plain delayed arterial venous
 portal phase head neck chest thorax abdomen abd pelvis spine brain skull knee hip hand foot wrist ankle shoulder elbow lung
 liver kidney heart cardiac aorta left right bilateral lt rt scout localizer topogram survey dose report routine follow up hr lr
-soft bone window recon kernel thin thick series study exam examination protocol body whole upper lower extremity cm mm ms kv ma mas
+soft bone window
+recon kernel thin thick series study exam examination protocol body whole upper lower extremity cm mm ms kv ma mas
 """
 
 

@@ -30,6 +30,7 @@ from vna.part10.elements import (
     Encoding,
     StructureError,
     TruncatedError,
+    actual_encoding,
     element_bytes,
     header_bytes,
     is_private,
@@ -116,6 +117,7 @@ def read_top_level(buffer: bytes, encoding: Encoding) -> TopLevel:
 
     Raises TruncatedError when the buffer ends before that (read more and try again), StructureError for what is no data set.
     """
+    encoding = actual_encoding(buffer[:8], encoding)
     top = TopLevel(buffer, encoding, [])
     at, end = 0, len(buffer)
     while at < end:

@@ -29,6 +29,7 @@ MAX_DEPTH = 64
 
 LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 """The VRs whose explicit header has two reserved bytes and a 32 bit length (PS3.5 Table 7.1-1)."""
+SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 
 EXPLICIT_BIG_ENDIAN_UID = "1.2.840.10008.1.2.2"
 IMPLICIT_LITTLE_ENDIAN_UID = "1.2.840.10008.1.2"
@@ -81,6 +82,19 @@ def encoding_of(transfer_syntax_uid: str) -> Encoding:
     if transfer_syntax_uid == IMPLICIT_LITTLE_ENDIAN_UID:
         return IMPLICIT_LE
     return EXPLICIT_BE if transfer_syntax_uid == EXPLICIT_BIG_ENDIAN_UID else EXPLICIT_LE
+
+
+def actual_encoding(start: bytes, encoding: Encoding) -> Encoding:
+    """Correct an encoding by the data set's first element: some files are implicit VR where their transfer syntax is not.
+
+    And the other way about, as every tolerant reader does; ``start`` is at least the first 8 bytes of the data set.
+    """
+    has_vr = start[4:6].isalpha() and start[4:6].isupper()
+    if len(start) < 8 or has_vr is encoding.explicit:
+        return encoding
+    if not encoding.explicit:  # two letters may be a length too: only a VR that exists is one
+        return EXPLICIT_LE if start[4:6] in LONG_VRS or start[4:6] in SHORT_VRS else encoding
+    return IMPLICIT_LE if encoding.little_endian else encoding
 
 
 class Header(NamedTuple):
