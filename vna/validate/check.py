@@ -1,0 +1,228 @@
+"""Check one stored object: scan its structure again, read its header, and ask every rule.
+
+This is the worker's side: it runs in a pool's process and hands back findings, never an exception. The header scanner judges the
+structure first; pydicom reads the elements only where that found nothing to run away with it (depth, counts, deflate bombs).
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import BinaryIO
+
+from indexer.header import HeaderScanner
+from indexer.problems import PROBLEMS, Disposition, Problem
+from indexer.record import Header
+from indexer.scan import check_tail, identity_problems
+from vna.errors import StoreError
+from vna.model import Finding, Severity
+from vna.part10 import read_head
+from vna.validate.elements import read_elements
+from vna.validate.instance import Instance, Pixels
+from vna.validate.registry import CODES, MAX_FOUND, RULES, Code, Scope, define
+
+log = logging.getLogger(__name__)
+
+OBJECT_UNREADABLE = define(
+    "OBJECT_UNREADABLE",
+    Severity.ERROR,
+    "The index names an object that the store does not hold, or that cannot be read.",
+    "storage",
+    scope=Scope.INSTANCE,
+)
+CHECK_FAILED = define(
+    "CHECK_FAILED",
+    Severity.WARNING,
+    "A rule failed on the object: it was not judged by it.",
+    "this software",
+    scope=Scope.INSTANCE,
+)
+CHECK_TIMEOUT = define(
+    "CHECK_TIMEOUT", Severity.WARNING, "The object took too long to check and was given up.", "limit", scope=Scope.INSTANCE
+)
+CHECK_CRASHED = define(
+    "CHECK_CRASHED", Severity.ERROR, "The process that checked the object died of it.", "limit", scope=Scope.INSTANCE
+)
+
+_HARMLESS = frozenset(
+    {
+        "DUP_IDENTITY_TAG",
+        "NO_SOP_INSTANCE_UID",
+        "NO_STUDY_INSTANCE_UID",
+        "NO_SERIES_INSTANCE_UID",
+        "SOP_MISMATCH",
+        "UID_CONFLICT",
+        "PIXEL_SIZE_MISMATCH",
+        "TRUNCATED_PIXEL",
+        "UNTERMINATED_PIXEL",
+        "FRAGMENT_OVERRUN",
+    }
+)
+"""Problems that quarantine an object and yet leave its header safe to read."""
+
+_DEFLATED = frozenset({"1.2.840.10008.1.2.1.99"})
+_CHUNK = 64 * 1024
+
+
+class NotCanonicalError(Exception):
+    """The file was not written by this archive's format: bytes in quarantine that could not be made an object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One object to check: its digest, where it lies, its size, and the codes that the index holds since its receipt."""
+
+    sha256: str
+    path: str
+    size: int
+    codes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found on one object. ``is_done`` is False where it could not be checked, so that the next run tries again."""
+
+    sha256: str
+    findings: tuple[Finding, ...]
+    is_done: bool = True
+
+
+def check_object(work: Work, file: BinaryIO, *, seconds: float = 0) -> Checked:
+    """Check one object, read from ``file``. Never raises for what the bytes are; ``seconds`` bounds the time (0: no bound)."""
+    found = [Finding(code, CODES[code].severity) for code in work.codes if code in CODES]
+    is_done = True
+    try:
+        with _deadline(seconds):
+            instance, problems = read_instance(file, work.size)
+            found += [_of_problem(problem) for problem in problems]
+            found += findings_of(instance)
+    except TimeoutError:
+        found.append(_finding(CHECK_TIMEOUT))
+    except NotCanonicalError:
+        if not work.codes:
+            found.append(_finding(OBJECT_UNREADABLE, "not a file of this archive"))
+    except (OSError, StoreError) as exc:
+        found.append(_finding(OBJECT_UNREADABLE, type(exc).__name__))
+        is_done = False
+    except Exception as exc:  # the worker boundary: one bad object among a million is a finding, not a traceback
+        log.exception("checking object %s failed", work.sha256)
+        found.append(_finding(CHECK_FAILED, type(exc).__name__))
+    return Checked(work.sha256, distinct(found), is_done)
+
+
+def findings_of(instance: Instance) -> Iterator[Finding]:
+    """Ask every rule about one instance. A rule that fails is reported by name and hinders no other."""
+    if not instance.is_complete:
+        return
+    for rule in RULES:
+        try:
+            for number, found in enumerate(rule.check(instance)):
+                if number == MAX_FOUND:
+                    break
+                yield Finding(rule.code.code, rule.code.severity, found.where, found.values)
+        except TimeoutError:
+            raise
+        except Exception as exc:  # the worker boundary, once a rule
+            log.exception("rule %s failed", rule.name)
+            yield _finding(CHECK_FAILED, f"{rule.name}: {type(exc).__name__}")
+
+
+def distinct(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Drop what is said twice: receipt and rules may find one code, and the more exact place stands."""
+    unique: dict[tuple[str, str], Finding] = {}
+    for finding in findings:
+        key = (finding.code, finding.where)
+        if key not in unique or (finding.values and not unique[key].values):
+            unique[key] = finding
+    placed = {code for code, where in unique if where}
+    return tuple(finding for (code, where), finding in unique.items() if where or code not in placed)
+
+
+def read_instance(file: BinaryIO, size: int) -> tuple[Instance, tuple[Problem, ...]]:
+    """Read what the rules judge, and the problems of the structure, from a file of our own store that is ``size`` bytes long.
+
+    Raises NotCanonicalError for anything else.
+    """
+    try:
+        head = read_head(file)
+    except ValueError as exc:
+        raise NotCanonicalError from exc
+    base = head.data_set_offset
+
+    def read_at(offset: int, length: int) -> bytes:
+        file.seek(base + offset)
+        return file.read(length)
+
+    header = _scan(file, base, head.transfer_syntax_uid)
+    is_complete = _is_safe(header)
+    is_deflated = head.transfer_syntax_uid in _DEFLATED
+    check_tail(header, size - base, read_at)  # adds what it finds to the header's problems
+    problems = [*header.problems, *identity_problems(header, head.sop_class_uid, head.sop_instance_uid)]
+    instance = Instance(
+        sop_class_uid=head.sop_class_uid,
+        sop_instance_uid=head.sop_instance_uid,
+        transfer_syntax_uid=head.transfer_syntax_uid,
+        elements=read_elements(file) if is_complete else {},
+        pixels=_pixels(header),
+        data_set_length=size - base,
+        read_at=_nothing if is_deflated else read_at,
+        is_complete=is_complete,
+    )
+    return instance, tuple(problems)
+
+
+def _nothing(offset: int, length: int) -> bytes:
+    return b""
+
+
+def _scan(file: BinaryIO, base: int, transfer_syntax_uid: str) -> Header:
+    scanner = HeaderScanner(transfer_syntax_uid)
+    file.seek(base)
+    while chunk := file.read(_CHUNK):
+        if scanner.feed(chunk):
+            break
+    return scanner.close()
+
+
+def _is_safe(header: Header) -> bool:
+    codes = {problem.code for problem in header.problems}
+    if "TRAILING_PADDING" in codes and header.pixel is None:
+        return False  # pydicom reads padding as elements: 100 MB of zeros take it 50 s
+    return not any(PROBLEMS[code].disposition is Disposition.QUARANTINE for code in codes - _HARMLESS)
+
+
+def _pixels(header: Header) -> Pixels | None:
+    pixel = header.pixel
+    return None if pixel is None else Pixels(pixel.tag, pixel.vr, pixel.value_offset, pixel.length)
+
+
+def _of_problem(problem: Problem) -> Finding:
+    return Finding(problem.code, CODES[problem.code].severity, problem.where, (problem.detail,) if problem.detail else ())
+
+
+def _finding(code: Code, *values: str) -> Finding:
+    return Finding(code.code, code.severity, values=values)
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in the body after ``seconds``; only the main thread of a process can be interrupted so."""
+    if not seconds or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def expire(signum: int, frame: FrameType | None) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
