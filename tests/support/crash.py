@@ -53,35 +53,18 @@ class Recorder:
         self.root = root
         self.steps: list[str] = []
         self._lock = threading.Lock()
-        self._paths: dict[int, Path] = {}
 
     def operations(self) -> WatchedOperations:
         """Return operations that this recorder watches."""
-        recorder = self
-
-        class Recorded(WatchedOperations):
-            def create(self, path: Path, mode: int) -> int:
-                descriptor = super().create(path, mode)
-                recorder._paths[descriptor] = path
-                return descriptor
-
-            def open_append(self, path: Path) -> int:
-                descriptor = super().open_append(path)
-                recorder._paths[descriptor] = path
-                return descriptor
-
-        return Recorded(self._note)
+        return WatchedOperations(self._note)
 
     def _note(self, kind: str, arguments: tuple[Any, ...]) -> None:
+        named = arguments[:2] if kind in ("link", "rename") else arguments[:1]
         with self._lock:
-            self.steps.append(
-                " ".join([kind, *(self._where(argument) for argument in arguments if isinstance(argument, (Path, int)))])
-            )
+            self.steps.append(" ".join([kind, *map(self._where, named)]))
 
     def _where(self, argument: Path | int) -> str:
-        path = argument if isinstance(argument, Path) else self._paths.get(argument)
-        if path is None:
-            return ""
+        path = argument if isinstance(argument, Path) else Path(os.readlink(f"/proc/self/fd/{argument}"))
         parts = path.relative_to(self.root).parts
         if not parts:
             return "."

@@ -6,23 +6,47 @@ the index comes to the same answer as the receiver did.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from indexer.scan import check_tail, identity_problems, index_row
-
-from indexer.header import SERIES_INSTANCE_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, Header, HeaderScanner
+from indexer.header import HeaderScanner
 from indexer.problems import Disposition, codes, disposition
+from indexer.record import SERIES_INSTANCE_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, Header
+from indexer.scan import check_tail, identity_problems, index_row
 from vna.archive.layout import instance_path, quarantine_path, variant_path
 from vna.archive.rows import JournalRow
-from vna.model import ObjectStatus
+from vna.errors import RefusedError
+from vna.model import ObjectStatus, Provenance
 from vna.part10 import file_meta
 
 UID_CONFLICT = "UID_CONFLICT"
 
 ReadAt = Callable[[int, int], bytes]
 """Read up to (second) bytes from (first) offset of the data set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What announced an object - the C-STORE request and its context, or a file's meta information - without padding."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+    @classmethod
+    def of(cls, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> Announced:
+        """Take the UIDs as they came. Raises RefusedError without a transfer syntax, by which alone the bytes have a meaning."""
+        found = cls(*(uid.rstrip(" \0") for uid in (sop_class_uid, sop_instance_uid, transfer_syntax_uid)))
+        if not found.transfer_syntax_uid:
+            raise RefusedError("an object without a transfer syntax cannot be taken")
+        return found
+
+    def file_meta(self) -> bytes:
+        """Build the canonical file meta. Raises RefusedError for UIDs that it cannot hold."""
+        try:
+            return file_meta(self.sop_class_uid, self.sop_instance_uid, self.transfer_syntax_uid)
+        except ValueError as exc:
+            raise RefusedError(str(exc)) from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +59,13 @@ class Verdict:
     row: dict[str, object]
 
 
-def examine(
-    header: Header, sop_class_uid: str, sop_instance_uid: str, sha256: str, data_set_length: int, read_at: ReadAt
-) -> Verdict:
-    """Judge one object by its header, its tail, and what announced it. Never raises for bad content.
+def judge(header: Header, announced: Announced, sha256: str) -> Verdict:
+    """Judge one object by its header, whose tail was checked, and by what announced it. Never raises for bad content.
 
     What cannot be filed under UIDs of its own, or must not be forwarded, goes to quarantine; what is merely irregular is flagged.
     """
-    row = index_row(header)
-    problems = [
-        *header.problems,
-        *check_tail(header, data_set_length, read_at),
-        *identity_problems(header, sop_class_uid, sop_instance_uid),
-    ]
+    problems = [*header.problems, *identity_problems(header, announced.sop_class_uid, announced.sop_instance_uid)]
+    row = index_row(header, problems)
     study, series, sop = (header.uid(tag) for tag in (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID))
     worst = disposition(problems)
     if worst is Disposition.QUARANTINE or not (study and series and sop):
@@ -72,32 +90,52 @@ def places(row: JournalRow) -> tuple[JournalRow, ...]:
 
 
 class Reading:
-    """One object that is read without being written anywhere: what it would be, for a dry run or a look at what is there.
+    """One data set that is scanned while it passes by; :meth:`verdict` ends it.
 
-    Takes the data set in pieces like :class:`vna.model.Incoming`; :meth:`verdict` ends it.
+    Alone it reads an object without writing it anywhere: what it would be, for a dry run or a look at what is there already.
     """
 
-    def __init__(self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> None:
-        meta = file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
-        self._announced = (sop_class_uid, sop_instance_uid)
-        self._digest = hashlib.sha256(meta)
-        self._scanner = HeaderScanner(transfer_syntax_uid)
+    def __init__(self, announced: Announced) -> None:
+        self.announced = announced
+        self._scanner = HeaderScanner(announced.transfer_syntax_uid)
         self._is_scanned = False
         self._length = 0
-        self.size = len(meta)
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take the next bytes of the data set."""
-        self._digest.update(chunk)
         self._length += len(chunk)
-        self.size += len(chunk)
         if not self._is_scanned:
             self._is_scanned = self._scanner.feed(chunk)
 
-    def sha256(self) -> str:
-        """Tell the SHA-256 that the stored file would have, in hexadecimal."""
-        return self._digest.hexdigest()
+    def verdict(self, sha256: str, read_at: ReadAt) -> Verdict:
+        """Judge what was read; ``sha256`` is that of the stored file, ``read_at`` reads the data set's bytes once more."""
+        header = self._scanner.close()
+        check_tail(header, self._length, read_at)
+        return judge(header, self.announced, sha256)
 
-    def verdict(self, read_at: ReadAt) -> Verdict:
-        """Judge what was read; ``read_at`` gives access to the data set's bytes once more."""
-        return examine(self._scanner.close(), *self._announced, self.sha256(), self._length, read_at)
+
+def receipt_row(
+    writer: str, announced: Announced, verdict: Verdict, sha256: str, size: int, received_at: str, provenance: Provenance
+) -> JournalRow:
+    """Put the journal row of an object together; the journal gives it its ``seq``."""
+    return JournalRow(
+        writer=writer,
+        seq=0,
+        state=verdict.state.value,
+        path=verdict.path,
+        sha256=sha256,
+        size=size,
+        received_at=received_at,
+        codes=verdict.codes,
+        sop_class_uid=announced.sop_class_uid,
+        sop_instance_uid=announced.sop_instance_uid,
+        transfer_syntax_uid=announced.transfer_syntax_uid,
+        provenance=provenance,
+        row=verdict.row,
+    )
+
+
+def raw_row(writer: str, codes: tuple[str, ...], sha256: str, size: int, received_at: str, provenance: Provenance) -> JournalRow:
+    """Put the journal row of bytes together that are no DICOM object."""
+    path = quarantine_path(sha256)
+    return JournalRow(writer, 0, ObjectStatus.QUARANTINED.value, path, sha256, size, received_at, codes, provenance=provenance)

@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from indexer.scan import scan_file
-
-from vna.archive.examine import examine, places
+from vna.archive.examine import Announced, judge, places, raw_row, receipt_row
 from vna.archive.journal import JournalWriter, Segment, is_whole, read_segment, segments, writers
-from vna.archive.layout import JOURNAL, SPOOL, quarantine_path
+from vna.archive.layout import JOURNAL, SPOOL
 from vna.archive.rows import JournalRow, encode, from_fields
 from vna.archive.sink import holds, now, put_reason
 from vna.archive.writers import INTENTS, LOCK, claim, read_intents, registration
-from vna.model import ObjectStatus, Provenance
+from vna.model import Provenance
 from vna.part10 import read_head
 from vna.store import SYSTEM, LocalStore, Operations, Store
 from vna.store.local import SCRATCH_PREFIX
@@ -214,42 +213,22 @@ def adopt(segment: Segment, operations: Operations = SYSTEM) -> None:
     operations.sync_folder(segment.path.parent)
 
 
-def read_row(file: Path, writer: str = "", *, path: str = "") -> JournalRow:
+def read_row(file: Path, writer: str = "", *, sha256: str = "") -> JournalRow:
     """Read the row of one stored or spooled file from its bytes alone: everything but its provenance and time of receipt.
 
-    Bytes without canonical file meta cannot be filed, so their row is that of a quarantined object.
+    Bytes without canonical file meta cannot be filed, so their row is that of a quarantined object. ``sha256`` saves reading the
+    file to its end where its digest is known.
     """
     scan = scan_file(file)
-    sha256 = file_digest(file)
-    with file.open("rb") as stream:
-        try:
+    sha256 = sha256 or file_digest(file)
+    try:
+        with file.open("rb") as stream:
             head = read_head(stream)
-        except ValueError:
-            codes = tuple(problem.code for problem in scan.problems)
-            return JournalRow(
-                writer, 0, ObjectStatus.QUARANTINED.value, path or quarantine_path(sha256), sha256, scan.size, now(), codes
-            )
-        length = scan.size - head.data_set_offset
-
-        def read_at(offset: int, count: int) -> bytes:
-            return os.pread(stream.fileno(), count, head.data_set_offset + offset)
-
-        verdict = examine(scan.header, head.sop_class_uid, head.sop_instance_uid, sha256, length, read_at)
-    return JournalRow(
-        writer=writer,
-        seq=0,
-        state=verdict.state.value,
-        path=path or verdict.path,
-        sha256=sha256,
-        size=scan.size,
-        received_at=now(),
-        codes=verdict.codes,
-        sop_class_uid=head.sop_class_uid,
-        sop_instance_uid=head.sop_instance_uid,
-        transfer_syntax_uid=head.transfer_syntax_uid,
-        provenance=Provenance(source=""),
-        row=verdict.row,
-    )
+    except ValueError:
+        return raw_row(writer, scan.codes, sha256, scan.size, now(), Provenance(source=""))
+    announced = Announced(head.sop_class_uid, head.sop_instance_uid, head.transfer_syntax_uid)
+    verdict = judge(scan.header, announced, sha256)
+    return receipt_row(writer, announced, verdict, sha256, scan.size, now(), Provenance(source=""))
 
 
 def file_digest(file: Path) -> str:

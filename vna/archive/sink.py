@@ -1,8 +1,8 @@
 """The sink: the one way into the archive, for receivers, pulls and folders alike.
 
 The write order is the promise (docs/store-format.md): spool file, fsync, final name, fsync of the folder, journal row, fsync of
-the journal, and only then the receipt. Between them, the spool name and the intent stay until the row is durable, so that a crash at
-any step leaves something that recovery can complete without looking through the store.
+the journal, and only then the receipt. Between them, the spool name and the intent stay until the row is durable, so that a crash
+at any step leaves something that recovery can complete without looking through the store.
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from indexer.header import HeaderScanner
-from vna.archive.examine import examine, places
+from vna.archive.examine import Announced, Reading, places, raw_row, receipt_row
 from vna.archive.journal import JournalWriter
-from vna.archive.layout import JOURNAL, quarantine_path, reason_path
+from vna.archive.layout import JOURNAL, reason_path
 from vna.archive.rows import JournalRow, encode
 from vna.archive.writers import Writer
-from vna.errors import DigestMismatchError, RefusedError, StoreError
+from vna.errors import DigestMismatchError, StoreError
 from vna.model import ObjectStatus, Provenance, Receipt
-from vna.part10 import file_meta
 from vna.store import SYSTEM, Operations, SpoolFile, Store
 from vna.store.operations import store_errors
 
@@ -85,7 +83,15 @@ class ArchiveSink:
         self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, provenance: Provenance
     ) -> ArchiveIncoming:
         """Begin one object. Raises StoreFullError when there is no room, RefusedError for UIDs that no file meta can hold."""
-        return ArchiveIncoming(self, sop_class_uid, sop_instance_uid, transfer_syntax_uid, provenance)
+        announced = Announced.of(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        meta = announced.file_meta()
+        spool = self._writer.spool.create()
+        try:
+            spool.write(meta)
+        except StoreError:
+            spool.discard()
+            raise
+        return ArchiveIncoming(self, spool, announced, provenance)
 
     def quarantine_bytes(self, source: Path | BinaryIO, code: str, provenance: Provenance) -> Receipt:
         """Keep bytes that cannot be a DICOM object, as they are, under their digest and with their reason ``code``.
@@ -102,18 +108,7 @@ class ArchiveSink:
         except (OSError, StoreError):
             spool.discard()
             raise
-        sha256 = spool.sha256()
-        row = JournalRow(
-            writer=self.writer,
-            seq=0,
-            state=ObjectStatus.QUARANTINED.value,
-            path=quarantine_path(sha256),
-            sha256=sha256,
-            size=spool.size,
-            received_at=now(),
-            codes=(code,),
-            provenance=provenance,
-        )
+        row = raw_row(self.writer, (code,), spool.sha256(), spool.size, now(), provenance)
         return self._file([_Pending(spool, row)])[0]
 
     def commit_study(self, study_instance_uid: str) -> list[Receipt]:
@@ -285,74 +280,35 @@ class ArchiveSink:
 class ArchiveIncoming:
     """One object on its way into the archive; satisfies :class:`vna.model.Incoming`. Used by one thread at a time."""
 
-    __slots__ = ("_announced", "_is_over", "_is_scanned", "_meta_length", "_provenance", "_scanner", "_sink", "_spool")
+    __slots__ = ("_is_over", "_meta_length", "_provenance", "_reading", "_sink", "_spool")
 
-    def __init__(
-        self, sink: ArchiveSink, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, provenance: Provenance
-    ) -> None:
-        try:
-            meta = file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
-        except ValueError as exc:
-            raise RefusedError(str(exc)) from exc
+    def __init__(self, sink: ArchiveSink, spool: SpoolFile, announced: Announced, provenance: Provenance) -> None:
         self._sink = sink
-        self._announced = (sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        self._spool = spool
+        self._meta_length = spool.size
+        self._reading = Reading(announced)
         self._provenance = provenance
-        self._scanner = HeaderScanner(transfer_syntax_uid)
-        self._is_scanned = False
         self._is_over = False
-        self._meta_length = len(meta)
-        self._spool: SpoolFile = sink._writer.spool.create()
-        try:
-            self._spool.write(meta)
-        except StoreError:
-            self._spool.discard()
-            raise
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """See :meth:`vna.model.Incoming.write`."""
         self._spool.write(chunk)
-        if not self._is_scanned:
-            self._is_scanned = self._scanner.feed(chunk)
+        self._reading.write(chunk)
 
     def commit(self) -> Receipt:
         """See :meth:`vna.model.Incoming.commit`."""
-        row = self._examined()
+        spool, offset = self._spool, self._meta_length
+        sha256 = spool.sha256()
+        verdict = self._reading.verdict(sha256, lambda at, length: spool.read_at(offset + at, length))
+        row = receipt_row(self._sink.writer, self._reading.announced, verdict, sha256, spool.size, now(), self._provenance)
         self._is_over = True
-        return self._sink._take(self._spool, row)
+        return self._sink._take(spool, row)
 
     def abort(self) -> None:
         """See :meth:`vna.model.Incoming.abort`. After :meth:`commit` was called it does nothing: the sink has the file then."""
         if not self._is_over:
             self._is_over = True
             self._spool.discard()
-
-    def _examined(self) -> JournalRow:
-        spool = self._spool
-        sop_class_uid, sop_instance_uid, transfer_syntax_uid = self._announced
-        sha256 = spool.sha256()
-        verdict = examine(
-            self._scanner.close(),
-            sop_class_uid,
-            sop_instance_uid,
-            sha256,
-            spool.size - self._meta_length,
-            lambda offset, length: spool.read_at(self._meta_length + offset, length),
-        )
-        return JournalRow(
-            writer=self._sink.writer,
-            seq=0,
-            state=verdict.state.value,
-            path=verdict.path,
-            sha256=sha256,
-            size=spool.size,
-            received_at=now(),
-            codes=verdict.codes,
-            sop_class_uid=sop_class_uid,
-            sop_instance_uid=sop_instance_uid,
-            transfer_syntax_uid=transfer_syntax_uid,
-            provenance=self._provenance,
-            row=verdict.row,
-        )
 
 
 def now() -> str:
@@ -369,8 +325,11 @@ def holds(store: Store, row: JournalRow) -> bool | None:
 
 def digest(store: Store, path: str) -> str:
     """Read an object to its end and tell its SHA-256."""
+    total = hashlib.sha256()
     with store.open(path) as file, store_errors("the object could not be read"):
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(_CHUNK):
+            total.update(chunk)
+    return total.hexdigest()
 
 
 def put_reason(store: Store, row: JournalRow) -> None:

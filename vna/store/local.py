@@ -90,8 +90,8 @@ class LocalStore:
         target = self.root / checked(path)
         with store_errors("the object could not be examined"):
             try:
-                finished = self.keeps_source and target.stat().st_nlink == 1
-            except FileNotFoundError as exc:
+                finished = target.stat().st_nlink == 1 and self.keeps_source
+            except (FileNotFoundError, NotADirectoryError) as exc:
                 raise InstanceMissingError("there is no object under that path") from exc
             if not finished:
                 self._ensure_folder(target.parent)

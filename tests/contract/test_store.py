@@ -1,0 +1,189 @@
+"""What every store promises, over a local folder (with and without hard links) and over fsspec's memory file system."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+
+from vna.errors import InstanceMissingError, StoreError, StoreFullError
+from vna.store import LocalStore, Spool, Store, open_store
+
+
+@pytest.fixture(params=["local", "local without hard links", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    if request.param == "memory":
+        return open_store(f"memory://{uuid.uuid4().hex}")
+    root = tmp_path / "store"
+    root.mkdir()
+    if request.param == "local without hard links":
+        monkeypatch.setattr("os.link", _unsupported)
+    return open_store(str(root))
+
+
+def _unsupported(*arguments: object, **options: object) -> None:
+    raise OSError(errno.EOPNOTSUPP, "no hard links here")
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    folder = tmp_path / "store" / "spool" if (tmp_path / "store").exists() else tmp_path / "spool"
+    folder.mkdir(exist_ok=True)
+    return Spool(folder)
+
+
+def spooled(spool: Spool, data: bytes) -> Path:
+    file = spool.create()
+    file.write(data)
+    file.sync()
+    return file.path
+
+
+def test_a_published_file_is_read_back_as_it_was(store: Store, spool: Spool) -> None:
+    assert store.publish([(spooled(spool, b"bytes"), "instances/aa/1/2/3.dcm")]) == [True]
+    assert store.read_bytes("instances/aa/1/2/3.dcm") == b"bytes"
+    assert store.size("instances/aa/1/2/3.dcm") == 5
+    with store.open("instances/aa/1/2/3.dcm") as file:
+        file.seek(2)
+        assert file.read() == b"tes"
+
+
+def test_a_taken_path_keeps_its_object_and_the_second_file_stays_where_it_was(store: Store, spool: Spool) -> None:
+    first, second = spooled(spool, b"first"), spooled(spool, b"second")
+    assert store.publish([(first, "instances/a.dcm")]) == [True]
+    assert store.publish([(second, "instances/a.dcm")]) == [False]
+    assert store.read_bytes("instances/a.dcm") == b"first"
+    assert second.read_bytes() == b"second"
+
+
+def test_publishing_tells_whether_the_local_name_stays(store: Store, spool: Spool) -> None:
+    local = spooled(spool, b"bytes")
+    store.publish([(local, "instances/a.dcm")])
+    assert local.exists() is store.keeps_source
+
+
+def test_several_files_are_published_at_once_and_each_has_its_own_answer(store: Store, spool: Spool) -> None:
+    store.put_bytes(b"there already", "instances/s/2.dcm")
+    files = [(spooled(spool, bytes([i])), f"instances/s/{i}.dcm") for i in range(4)]
+    assert store.publish(files) == [True, True, False, True]
+    assert list(store.list("instances/s")) == [f"instances/s/{i}.dcm" for i in range(4)]
+
+
+def test_of_racing_writers_exactly_one_wins(store: Store, spool: Spool) -> None:
+    files = [spooled(spool, bytes([i]) * 100) for i in range(8)]
+    barrier = threading.Barrier(len(files))
+    answers: list[bool] = [False] * len(files)
+
+    def publish(i: int) -> None:
+        barrier.wait()
+        answers[i] = store.publish([(files[i], "instances/race.dcm")])[0]
+
+    threads = [threading.Thread(target=publish, args=(i,)) for i in range(len(files))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers.count(True) == 1
+    assert store.read_bytes("instances/race.dcm") == bytes([answers.index(True)]) * 100
+
+
+def test_put_file_copies_and_never_overwrites(store: Store, tmp_path: Path) -> None:
+    local = tmp_path / "file"
+    local.write_bytes(b"a" * 3_000_000)
+    assert store.put_file(local, "journal/w/1")
+    assert not store.put_file(local, "journal/w/1")
+    assert local.exists()
+    assert store.size("journal/w/1") == 3_000_000
+
+
+def test_put_bytes_never_overwrites(store: Store) -> None:
+    assert store.put_bytes(b"1", "vna-archive.json")
+    assert not store.put_bytes(b"2", "vna-archive.json")
+    assert store.read_bytes("vna-archive.json") == b"1"
+
+
+def test_derived_objects_are_replaced_and_others_never(store: Store) -> None:
+    store.replace_bytes(b"1", "manifests/aa/1.sha256")
+    store.replace_bytes(b"2", "manifests/aa/1.sha256")
+    assert store.read_bytes("manifests/aa/1.sha256") == b"2"
+    for prefix in ("instances", "quarantine", "journal", "revisions"):
+        with pytest.raises(ValueError, match="written once"):
+            store.replace_bytes(b"x", f"{prefix}/a")
+
+
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a/./b", ".", "a\\b", "a\0b", "instances/"])
+def test_paths_that_leave_the_store_are_refused(store: Store, spool: Spool, path: str) -> None:
+    local = spooled(spool, b"x")
+    for attempt in (
+        lambda: store.publish([(local, path)]),
+        lambda: store.put_file(local, path),
+        lambda: store.put_bytes(b"x", path),
+        lambda: store.replace_bytes(b"x", path),
+        lambda: store.open(path),
+        lambda: store.read_bytes(path),
+        lambda: store.exists(path),
+        lambda: store.size(path),
+        lambda: store.settle(path),
+    ):
+        with pytest.raises(ValueError):
+            attempt()
+
+
+def test_what_is_not_there_is_missing_not_empty(store: Store) -> None:
+    assert not store.exists("instances/none.dcm")
+    for attempt in (store.open, store.read_bytes, store.size, store.settle):
+        with pytest.raises(InstanceMissingError):
+            attempt("instances/none.dcm")
+    assert list(store.list("instances")) == []
+
+
+def test_listing_names_objects_at_every_depth_in_a_stable_order(store: Store) -> None:
+    paths = [f"instances/{a}/{b}.dcm" for a in ("10", "9", "x") for b in ("2", "1")]
+    for path in paths:
+        store.put_bytes(b"x", path)
+    store.put_bytes(b"x", "manifests/a")
+    assert list(store.list("instances")) == sorted(paths)
+    assert {*store.list()} >= {*paths, "manifests/a"}
+
+
+def test_an_object_of_a_finished_writer_is_settled(store: Store, spool: Spool) -> None:
+    local = spooled(spool, b"x")
+    store.publish([(local, "instances/a.dcm")])
+    spool.remove(local)
+    store.settle("instances/a.dcm")
+    if isinstance(store, LocalStore) and store.keeps_source:
+        assert store.settle("instances/a.dcm") is True
+
+
+def test_a_large_object_survives_whole(store: Store, spool: Spool) -> None:
+    data = bytes(range(256)) * 4096 * 66  # above the size that goes to a service in one put
+    assert store.publish([(spooled(spool, data), "instances/large.dcm")]) == [True]
+    assert store.size("instances/large.dcm") == len(data)
+    assert store.publish([(spooled(spool, b"other"), "instances/large.dcm")]) == [False]
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [(errno.ENOSPC, StoreFullError), (errno.EDQUOT, StoreFullError), (errno.EIO, StoreError)]
+)
+def test_errors_of_the_disk_or_service_become_the_stores_own(
+    store: Store, spool: Spool, monkeypatch: pytest.MonkeyPatch, code: int, error: type[StoreError]
+) -> None:
+    local = spooled(spool, b"x")
+    store.exists("instances/a.dcm")
+    store.keeps_source  # noqa: B018 - probe before the disk fails
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(code, "")
+
+    if isinstance(store, LocalStore):
+        monkeypatch.setattr("os.link", fail)
+        monkeypatch.setattr("os.rename", fail)
+    else:
+        monkeypatch.setattr(type(store._fs), "pipe_file", fail)  # type: ignore[attr-defined]
+    with pytest.raises(error) as raised:
+        store.publish([(local, "instances/a.dcm")])
+    assert type(raised.value) is error
+    assert not store.exists("instances/a.dcm")

@@ -1,0 +1,162 @@
+"""The journal: group commit, torn ends, failing disks, and readers that read on."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.crash import FailAt, WatchedOperations
+from vna.archive.journal import JournalWriter, read_journal, segments
+from vna.archive.recovery import adopt
+from vna.archive.rows import JournalRow, decode, encode, numbered
+from vna.errors import StoreError, StoreFullError
+from vna.model import Provenance
+
+
+def row(name: str) -> JournalRow:
+    return JournalRow(
+        "w", 0, "stored", f"instances/{name}.dcm", name * 64, 7, "2026-01-01T00:00:00Z", row={"PatientName": "Müller^Ä"}
+    )
+
+
+def names(journal: Path, **after: int) -> list[str]:
+    return [found.sha256[0] for found in read_journal(journal, after)]
+
+
+def test_a_row_comes_back_as_it_was() -> None:
+    full = JournalRow(
+        "w", 5, "flagged", "p", "ab", 3, "2026-01-01T00:00:00Z", ("BAD_UID",), "1.2", "1.3", "1.4",
+        Provenance("legacy", "AE", "VNA", "127.0.0.1", "MOVER", "/a/b", {"SourceApplicationEntityTitle": "CT"}, ("NO_PREAMBLE",)),
+        {"StudyInstanceUID": "1", "SeriesInstanceUID": "2", "PatientName": "山田^太郎=やまだ", "Rows": 5, "odd": "\ud800\n"},
+    )  # fmt: skip
+    line = numbered(5, encode(full))
+    assert line.count(b"\n") == 1
+    assert decode("w", line) == full
+    assert (full.source, full.study_instance_uid, full.series_instance_uid) == ("legacy", "1", "2")
+    assert full.receipt().codes == ("BAD_UID", "NO_PREAMBLE")
+
+
+def test_rows_are_visible_while_the_segment_is_open_and_after_it_was_sealed(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path, "w")
+    writer.append([encode(row("a")), encode(row("b"))])
+    assert names(tmp_path) == ["a", "b"]
+    writer.seal()
+    writer.append([encode(row("c"))])
+    assert names(tmp_path) == ["a", "b", "c"]
+    writer.close()
+    assert [(segment.n, segment.is_open) for segment in segments(tmp_path, "w")] == [(1, False), (3, False)]
+    assert [path.name for path in sorted((tmp_path / "w").iterdir())] == [f"{1:020d}", f"{3:020d}"]
+
+
+def test_a_writer_without_rows_leaves_nothing(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path, "w")
+    writer.seal()
+    writer.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_segments_are_rolled_and_a_reader_reads_on_from_its_position(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path, "w", rows_per_segment=2)
+    for name in "abcde":
+        writer.append([encode(row(name))])
+    assert [segment.n for segment in segments(tmp_path, "w")] == [1, 3, 5]
+    for position, rest in enumerate(["abcde", "bcde", "cde", "de", "e", ""]):
+        assert names(tmp_path, w=position) == list(rest)
+    writer.close()
+
+
+def test_the_rows_of_all_waiting_threads_share_one_fsync(tmp_path: Path) -> None:
+    syncs: list[str] = []
+
+    def slowly(kind: str, arguments: tuple[object, ...]) -> None:
+        if kind == "sync":
+            syncs.append(kind)
+            time.sleep(0.05)
+
+    writer = JournalWriter(tmp_path, "w", WatchedOperations(slowly))
+    threads = [threading.Thread(target=writer.append, args=([encode(row("a"))],)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert names(tmp_path) == ["a"] * 20
+    assert [found.seq for found in read_journal(tmp_path)] == list(range(1, 21))
+    assert len(syncs) <= 4
+    writer.close()
+
+
+def test_a_full_disk_leaves_no_part_of_a_row_and_the_writer_goes_on(tmp_path: Path) -> None:
+    fail = FailAt("write", errno.ENOSPC)
+    fail.armed = False
+    writer = JournalWriter(tmp_path, "w", WatchedOperations(fail))
+    writer.append([encode(row("a"))])
+    fail.armed = True
+    with pytest.raises(StoreFullError):
+        writer.append([encode(row("b"))])
+    fail.armed = False
+    writer.append([encode(row("c"))])
+    assert [(found.sha256[0], found.seq) for found in read_journal(tmp_path)] == [("a", 1), ("c", 3)]
+    writer.close()
+
+
+def test_after_a_failed_fsync_nothing_is_acknowledged_any_more(tmp_path: Path) -> None:
+    fail = FailAt("sync", errno.EIO)
+    fail.armed = False
+    writer = JournalWriter(tmp_path, "w", WatchedOperations(fail))
+    writer.append([encode(row("a"))])
+    fail.armed = True
+    with pytest.raises(StoreError):
+        writer.append([encode(row("b"))])
+    fail.armed = False
+    with pytest.raises(StoreError, match="no longer be trusted"):
+        writer.append([encode(row("c"))])
+    writer.close()
+    assert fail.failures == 1, "a failed fsync was tried again"
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("cut", range(1, 40, 7))
+def test_a_torn_last_line_is_cut_off_when_the_segment_is_adopted(tmp_path: Path, cut: int) -> None:
+    writer = JournalWriter(tmp_path, "w")
+    writer.append([encode(row("a")), encode(row("b"))])
+    (segment,) = segments(tmp_path, "w")
+    segment.path.write_bytes(segment.path.read_bytes()[:-cut])
+    assert names(tmp_path) == ["a"]
+    adopt(segment)
+    assert names(tmp_path) == ["a"]
+    assert not segments(tmp_path, "w")[0].is_open
+
+
+def test_a_segment_that_never_got_a_whole_row_goes_away(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path, "w")
+    writer.append([encode(row("a"))])
+    (segment,) = segments(tmp_path, "w")
+    segment.path.write_bytes(segment.path.read_bytes()[:-1])
+    adopt(segment)
+    assert segments(tmp_path, "w") == []
+
+
+def test_lines_behind_a_damaged_one_are_kept_and_so_is_the_original(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path, "w")
+    writer.append([encode(row(name)) for name in "abc"])
+    (segment,) = segments(tmp_path, "w")
+    lines = segment.path.read_bytes().splitlines(keepends=True)
+    segment.path.write_bytes(lines[0] + bytes(50) + b"\n" + lines[2])
+    adopt(segment)
+    assert names(tmp_path) == ["a", "c"]
+    assert (tmp_path / "w" / f"{1:020d}.damaged").read_bytes() == lines[0] + bytes(50) + b"\n" + lines[2]
+
+
+def test_a_damaged_line_in_a_sealed_segment_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path, "w")
+    writer.append([encode(row(name)) for name in "abc"])
+    writer.close()
+    (segment,) = segments(tmp_path, "w")
+    segment.path.write_bytes(segment.path.read_bytes().replace(b'"path":"instances/b', b'"pat'))
+    with pytest.raises(StoreError, match="line 2"):
+        names(tmp_path)
+    assert [found.sha256[0] for found in read_journal(tmp_path, tolerant=True)] == ["a", "c"]

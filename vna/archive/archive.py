@@ -1,0 +1,156 @@
+"""The façade of one archive: store, journal and index under one URL."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from vna.archive.journal import read_journal
+from vna.archive.layout import JOURNAL
+from vna.archive.readme import README
+from vna.archive.recovery import Recovered, recover
+from vna.archive.rows import JournalRow
+from vna.archive.sink import ArchiveSink, Durability, OnReceipt, now
+from vna.errors import ConfigError, InstanceMissingError, RefusedError
+from vna.model import Report, silent
+from vna.store import SYSTEM, LocalStore, Operations, is_local, local_path
+from vna.store.operations import store_errors
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from vna.archive.index import Index
+
+FORMAT = 1
+"""The format that this release writes and the newest that it reads (docs/store-format.md)."""
+
+DESCRIPTION = "vna-archive.json"
+
+
+class Archive:
+    """One archive. Cheap to open; several processes may have it open at once, each with sinks of its own."""
+
+    def __init__(self, store: LocalStore, archive_id: str, operations: Operations = SYSTEM) -> None:
+        self.store = store
+        self.url = store.url
+        self.archive_id = archive_id
+        self.root = store.root
+        self._operations = operations
+
+    @classmethod
+    def create(cls, url: str, storage_options: Mapping[str, Any] | None = None, *, operations: Operations = SYSTEM) -> Archive:
+        """Make an archive under ``url``, or open the one that is there. Safe to repeat, and after a crash in it."""
+        root = _local_root(url)
+        with store_errors("the archive could not be created"):
+            root.mkdir(parents=True, exist_ok=True)
+            operations.sync_folder(root.parent)
+        store = LocalStore(root, operations)
+        if not store.exists(DESCRIPTION):
+            store.put_bytes(README.encode("ascii"), "README.txt")
+            description = {"format": FORMAT, "archive_id": str(uuid.uuid4()), "created": now()}
+            store.put_bytes(json.dumps(description, indent=1).encode("ascii") + b"\n", DESCRIPTION)
+        return cls.open(url, storage_options, operations=operations)
+
+    @classmethod
+    def open(cls, url: str, storage_options: Mapping[str, Any] | None = None, *, operations: Operations = SYSTEM) -> Archive:
+        """Open the archive under ``url``.
+
+        Raises ConfigError when there is none, and RefusedError when it was written by a newer release in a newer format.
+        """
+        store = LocalStore(_local_root(url), operations)
+        try:
+            description = json.loads(store.read_bytes(DESCRIPTION))
+            written, archive_id = int(description["format"]), str(description["archive_id"])
+        except InstanceMissingError as exc:
+            raise ConfigError(f"there is no archive at {url}", hint=f"create one: vna init {url}") from exc
+        except (ValueError, KeyError, TypeError) as exc:
+            raise ConfigError(f"{DESCRIPTION} at {url} cannot be read", hint="restore that file from a backup") from exc
+        if written > FORMAT:
+            raise RefusedError(
+                f"the archive at {url} has format {written}; this release reads up to {FORMAT}", hint="use a newer release of vna"
+            )
+        return cls(store, archive_id, operations)
+
+    # -- writing
+
+    def sink(self, *, durability: Durability = Durability.OBJECT, on_receipt: OnReceipt | None = None) -> ArchiveSink:
+        """Open a sink with a journal writer of its own, after completing what dead writers left. The caller closes it.
+
+        Use it in the process that opened it: what holds its lock must end with that process.
+        """
+        self.sweep()
+        return ArchiveSink(self.store, self.root, operations=self._operations, durability=durability, on_receipt=on_receipt)
+
+    def sweep(self) -> Recovered:
+        """Complete what writers left that died, and remove their spool files; the living are not touched."""
+        return recover(self.store, self.root, self._operations)
+
+    # -- reading
+
+    def journal_rows(self, after: Mapping[str, int] | None = None) -> Iterator[JournalRow]:
+        """Read what the archive took, sealed and open segments alike, each writer in its own order.
+
+        ``after`` maps a writer to the ``seq`` of the last row that the caller has had of it, so that a coordinator reads on.
+        """
+        return read_journal(self.root / JOURNAL, after)
+
+    def open_object(self, path: str) -> BinaryIO:
+        """Open a stored file for reading; the caller closes it. Raises InstanceMissingError."""
+        return self.store.open(path)
+
+    # -- index
+
+    def sync_index(self) -> int:
+        """Take sealed journal segments into the index, each exactly once, and bring the manifests up to date; return rows added.
+
+        Segments of dead writers are completed and sealed first. One process does it at a time; others wait for it.
+        """
+        self.sweep()
+        return self._index().sync()
+
+    def connect(self) -> DuckDBPyConnection:
+        """Return a DuckDB connection with the view ``instances``: the index, united with what only the journal knows yet."""
+        return self._index().connect()
+
+    def query(self, sql: str, params: Sequence[object] = ()) -> list[dict[str, Any]]:
+        """Run SQL over the view ``instances``; digests come as hexadecimal text. Raises ConfigError for SQL that is none."""
+        return self._index().query(sql, params)
+
+    def select(self, where: str | None = None, studies: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """List the rows of the view that meet a SQL condition and belong to the given studies, in a stable order.
+
+        Both are optional; ``where`` is the user's own SQL (DuckDB's dialect). Raises ConfigError for a condition that is none.
+        """
+        return self._index().select(where, studies)
+
+    def index_info(self) -> dict[str, Any]:
+        """Tell how much the archive holds: instances, studies, bytes, and the index's version."""
+        return self._index().info()
+
+    def rebuild_index(self, report: Report = silent, *, workers: int = 1) -> int:
+        """Make the index anew from the objects and the journal, and put it in the old one's place; return the number of rows.
+
+        Source and time of receipt come from the journal; without it, everything else comes back.
+        """
+        self.sweep()
+        return self._index().rebuild(report, workers)
+
+    def write_manifests(self) -> int:
+        """Bring the manifests up to date with everything that the journal knows; return how many changed."""
+        return self._index().write_manifests()
+
+    def _index(self) -> Index:
+        from vna.archive.index import Index
+
+        return Index(self.store)
+
+
+def _local_root(url: str) -> Path:
+    if not is_local(url):
+        raise ConfigError(
+            f"an archive cannot live at {url.partition('://')[0]}:// yet", hint="this release keeps archives in a local folder"
+        )
+    return Path(local_path(url)).absolute()
