@@ -42,7 +42,8 @@ _FRAMES = re.compile(rb"\s*\+?0*(\d{1,10})[\s\0]*")
 def check_tail(header: Header, data_set_length: int, read_at: ReadAt, limits: Limits = DEFAULT_LIMITS) -> list[Problem]:
     """Check a data set of ``data_set_length`` bytes behind its header; gives the problems that this adds.
 
-    Never raises on bad data. Costs nothing where native pixel data end with the data set; encapsulated ones cost a small read a fragment.
+    Never raises on bad data. Costs nothing where native pixel data end with the data set; encapsulated ones cost a small read a
+    fragment.
     """
     before, pixel = len(header.problems), header.pixel
     if header.deflated_length is not None:

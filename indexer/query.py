@@ -1,0 +1,167 @@
+"""Look-ups with DuckDB over the current files of an index table, the view ``instances``, and the derived table ``studies``.
+
+DuckDB reads the Parquet files themselves; its Delta extension, which it would download, is not used. Files that are not local
+are read through fsspec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import fsspec
+import pyarrow as pa
+
+from indexer.columns import INSTANCES, OVERLAYS, REVISION
+from indexer.errors import IndexerError, UsageError
+from indexer.schema import COLUMNS, DICOM_COLUMNS
+from indexer.table import Table
+
+STUDIES = pa.schema(
+    [
+        pa.field("study_hash", pa.int64()),
+        pa.field("PatientID", pa.string()),
+        pa.field("IssuerOfPatientID", pa.string()),
+        pa.field("StudyInstanceUID", pa.string()),
+        pa.field("AccessionNumber", pa.string()),
+        pa.field("StudyDate", pa.string()),
+        pa.field("StudyTime", pa.string()),
+        pa.field("PatientName", pa.string()),
+        pa.field("PatientBirthDate", pa.string()),
+        pa.field("PatientSex", pa.string()),
+        pa.field("StudyID", pa.string()),
+        pa.field("StudyDescription", pa.string()),
+        pa.field("ModalitiesInStudy", pa.string()),
+        pa.field("NumberOfStudyRelatedSeries", pa.int64()),
+        pa.field("NumberOfStudyRelatedInstances", pa.int64()),
+        pa.field("size", pa.int64()),
+        pa.field("first_received_at", pa.timestamp("us", tz="UTC")),
+        pa.field("last_received_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+"""The table ``studies``: one row a study, derived from the view ``instances``."""
+
+_ROLL_UP = """
+SELECT any_value(study_hash) AS study_hash,
+       max(PatientID) AS PatientID, max(IssuerOfPatientID) AS IssuerOfPatientID,
+       received_StudyInstanceUID AS StudyInstanceUID,
+       max(AccessionNumber) AS AccessionNumber, max(StudyDate) AS StudyDate, max(StudyTime) AS StudyTime,
+       max(PatientName) AS PatientName, max(PatientBirthDate) AS PatientBirthDate, max(PatientSex) AS PatientSex,
+       max(StudyID) AS StudyID, max(StudyDescription) AS StudyDescription,
+       string_agg(DISTINCT Modality, '\\' ORDER BY Modality) AS ModalitiesInStudy,
+       count(DISTINCT SeriesInstanceUID) AS NumberOfStudyRelatedSeries,
+       count(DISTINCT SOPInstanceUID) AS NumberOfStudyRelatedInstances,
+       sum(size)::BIGINT AS size, min(received_at) AS first_received_at, max(received_at) AS last_received_at
+FROM instances WHERE received_StudyInstanceUID IS NOT NULL
+GROUP BY received_StudyInstanceUID ORDER BY study_hash, StudyInstanceUID
+"""
+
+
+def connect(
+    table_url: str | Path,
+    *,
+    extra_rows: Any = None,
+    overlays_url: str | Path | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> duckdb.DuckDBPyConnection:
+    """Open a DuckDB connection with the view ``instances`` over the table's state at this moment.
+
+    The view has the received values overlaid by each object's highest revision in the table at ``overlays_url``, and beside
+    every DICOM column ``received_<Keyword>``. ``extra_rows``, an Arrow table of the schema INSTANCES, is united with the table:
+    rows that are not committed yet. The caller closes the connection. Raises UsageError when there is no table.
+    """
+    con = duckdb.connect(":memory:")
+    con.execute("SET TimeZone='UTC'")
+    instances = _relation(con, Table.open(table_url, INSTANCES, storage_options), INSTANCES, storage_options)
+    if extra_rows is not None and extra_rows.num_rows:
+        con.register("extra_rows", extra_rows.select(INSTANCES.names))
+        instances = f"{instances} UNION ALL SELECT {_names(INSTANCES)} FROM extra_rows"
+    con.execute(f"CREATE VIEW received AS {instances}")
+    overlays = None
+    if overlays_url is not None:
+        table = Table.open(overlays_url, OVERLAYS, storage_options)
+        overlays = _relation(con, table, OVERLAYS, storage_options) if table.files() else None
+    con.execute(f"CREATE VIEW instances AS {_overlaid(con, overlays)}")
+    return con
+
+
+def _names(schema: Any) -> str:
+    return ", ".join(f'"{name}"' for name in schema.names)
+
+
+def _relation(con: duckdb.DuckDBPyConnection, table: Table, schema: Any, storage_options: Mapping[str, Any] | None) -> str:
+    files = table.files()
+    if not files:
+        name = f"no_{'overlays' if schema is OVERLAYS else 'instances'}"
+        con.register(name, schema.empty_table())
+        return f"SELECT {_names(schema)} FROM {name}"
+    return read_parquet(con, files, schema, storage_options)
+
+
+def read_parquet(
+    con: duckdb.DuckDBPyConnection, files: Sequence[str], schema: Any, storage_options: Mapping[str, Any] | None = None
+) -> str:
+    """Give the SELECT that reads these Parquet files, whose file system is made known to the connection when it is not local."""
+    protocol = files[0].partition("://")[0] if "://" in files[0] else "file"
+    if protocol != "file":
+        con.register_filesystem(fsspec.filesystem(protocol, **dict(storage_options or {})))
+    listed = ", ".join("'" + file.removeprefix("file://").replace("'", "''") + "'" for file in files)
+    return f"SELECT {_names(schema)} FROM read_parquet([{listed}], union_by_name = true)"
+
+
+def _overlaid(con: duckdb.DuckDBPyConnection, overlays: str | None) -> str:
+    dicom = [column.name for column in DICOM_COLUMNS]
+    received = ", ".join(f'r."{name}" AS "received_{name}"' for name in dicom)
+    if overlays is None:
+        return f"SELECT r.*, {received}, NULL::BIGINT AS {REVISION} FROM received r"
+    con.execute(
+        f"CREATE VIEW active AS SELECT * FROM ({overlays}) "
+        f"QUALIFY row_number() OVER (PARTITION BY sha256 ORDER BY {REVISION} DESC) = 1"
+    )
+    effective = ", ".join(
+        f'CASE WHEN o.{REVISION} IS NULL THEN r."{column.name}" ELSE o."{column.name}" END AS "{column.name}"'
+        if column.is_dicom
+        else f'r."{column.name}"'
+        for column in COLUMNS
+    )
+    return f"SELECT {effective}, {received}, o.{REVISION} FROM received r LEFT JOIN active o ON o.sha256 = r.sha256"
+
+
+def query(con: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    """Run one SQL statement and give its rows. Raises UsageError when the statement is wrong, IndexerError when reading fails."""
+    try:
+        relation = con.sql(sql, params=list(parameters) or None)
+        table: Any = relation.to_arrow_table() if relation is not None else pa.table({})
+        return [{name: _plain(value) for name, value in row.items()} for row in table.to_pylist()]
+    except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.InvalidInputException) as exc:
+        raise UsageError(f"the query cannot be run: {exc}") from exc
+    except duckdb.ConversionException as exc:
+        raise UsageError("the query cannot be run: a value cannot be converted to the type asked for") from exc
+    except duckdb.Error as exc:
+        raise IndexerError(f"the query failed: {exc}") from exc
+
+
+def _plain(value: Any) -> Any:
+    """DuckDB sums integers to 128 bits, which Arrow has as decimals."""
+    return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
+
+
+def roll_up_studies(con: duckdb.DuckDBPyConnection) -> Any:
+    """Derive the table ``studies`` from the view ``instances``, as an Arrow table of the schema STUDIES.
+
+    A study is the one received; where its instances disagree on a value, the greatest is taken.
+    """
+    table: Any = con.sql(_ROLL_UP).to_arrow_table()
+    return table.cast(STUDIES)
+
+
+def rewrite_studies(
+    con: duckdb.DuckDBPyConnection, studies_url: str | Path, storage_options: Mapping[str, Any] | None = None
+) -> int:
+    """Write the table ``studies`` anew from the view ``instances``; gives how many there are. For the one leased maintainer."""
+    table = roll_up_studies(con)
+    Table.create(studies_url, STUDIES, storage_options).overwrite(table)
+    return int(table.num_rows)

@@ -1,0 +1,209 @@
+"""A Delta Lake table of rows: append once, list the current files, tell its state.
+
+An append is one commit that carries an application transaction (writer, number). It is made only if the table has not seen that
+number of that writer yet, so that repeating an append whose outcome is unknown never adds a row twice (Delta protocol,
+"transaction identifiers"). Any number of writers may append at the same time.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import (
+    BloomFilterProperties,
+    ColumnProperties,
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from indexer.columns import INSTANCES, Row, to_arrow
+from indexer.errors import IndexerError, TableConflictError, UsageError
+from indexer.schema import BLOOM_COLUMNS, SCHEMA_VERSION
+
+_ATTEMPTS = 12
+_FIRST_WAIT_S = 0.02
+_LONGEST_WAIT_S = 1.0
+
+_S3_OPTIONS = {
+    "key": "AWS_ACCESS_KEY_ID",
+    "secret": "AWS_SECRET_ACCESS_KEY",
+    "token": "AWS_SESSION_TOKEN",
+    "endpoint_url": "AWS_ENDPOINT_URL",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Rows that one writer numbered ``number``; numbers of a writer ascend."""
+
+    writer: str
+    number: int
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class TableInfo:
+    """The state of a table: commits so far, rows, files and their bytes."""
+
+    url: str
+    version: int
+    rows: int
+    files: int
+    bytes: int
+
+
+def delta_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """Translate s3fs's storage options, which the configuration uses, to those of the Delta library; None for local tables."""
+    if not url.startswith(("s3://", "s3a://")):
+        return None
+    given = dict(storage_options or {})
+    options = {"AWS_REGION": "us-east-1", "aws_conditional_put": "etag"}
+    for source in (given, given.get("client_kwargs") or {}):
+        options.update({name: str(source[key]) for key, name in _S3_OPTIONS.items() if source.get(key)})
+        if source.get("region_name"):
+            options["AWS_REGION"] = str(source["region_name"])
+    if options.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+        options["AWS_ALLOW_HTTP"] = "true"
+    return options
+
+
+def _writer_properties(names: Iterable[str]) -> WriterProperties:
+    bloom = ColumnProperties(bloom_filter_properties=BloomFilterProperties(True, 0.01))
+    present = set(names)
+    return WriterProperties(compression="ZSTD", column_properties={name: bloom for name in BLOOM_COLUMNS if name in present})
+
+
+class Table:
+    """One Delta table. Open it with :meth:`create` or :meth:`open`; nothing needs to be closed. Not for two threads at once."""
+
+    def __init__(self, delta: DeltaTable, url: str, schema: Any) -> None:
+        self.url = url
+        self._delta = delta
+        self._schema = schema
+        self._properties = _writer_properties(schema.names)
+
+    @classmethod
+    def create(cls, url: str | Path, schema: Any = INSTANCES, storage_options: Mapping[str, Any] | None = None) -> Table:
+        """Create the table, empty, or open it when it is there already. Raises IndexerError when neither works."""
+        location = str(url)
+        configuration = {"vna.schemaVersion": str(SCHEMA_VERSION)}
+        try:
+            if "://" not in location:
+                Path(location).mkdir(parents=True, exist_ok=True)
+            options = delta_options(location, storage_options)
+            if not DeltaTable.is_deltatable(location, options):
+                DeltaTable.create(
+                    location,
+                    schema,
+                    mode="ignore",
+                    configuration=configuration,
+                    storage_options=options,
+                    raise_if_key_not_exists=False,
+                )
+        except CommitFailedError:
+            pass  # another process created it in the same moment
+        except (DeltaError, OSError) as exc:
+            raise IndexerError(f"cannot create a table at {location}: {exc}") from exc
+        return cls.open(location, schema, storage_options)
+
+    @classmethod
+    def open(cls, url: str | Path, schema: Any = INSTANCES, storage_options: Mapping[str, Any] | None = None) -> Table:
+        """Open an existing table. Raises UsageError when there is none, IndexerError when it cannot be read or is newer."""
+        location = str(url)
+        try:
+            delta = DeltaTable(location, storage_options=delta_options(location, storage_options))
+        except TableNotFoundError as exc:
+            raise UsageError(f"there is no table at {location}", hint="indexer scan PATH --to TABLE makes one") from exc
+        except (DeltaError, OSError) as exc:
+            raise IndexerError(f"cannot open the table at {location}: {exc}") from exc
+        newest = int(delta.metadata().configuration.get("vna.schemaVersion") or SCHEMA_VERSION)
+        if newest > SCHEMA_VERSION:
+            raise IndexerError(f"the table at {location} has schema version {newest}; this software knows {SCHEMA_VERSION}")
+        return cls(delta, location, schema)
+
+    def refresh(self) -> None:
+        """Read the newest state of the table."""
+        self._delta.update_incremental()
+
+    def version(self) -> int:
+        """Tell the number of the last commit read; the first is 0."""
+        return self._delta.version()
+
+    def files(self) -> list[str]:
+        """List the Parquet files that make up the table now, as absolute paths or URIs."""
+        return list(self._delta.file_uris())
+
+    def transaction(self, writer: str) -> int | None:
+        """Tell the highest number of this writer that the table holds; None when it holds none."""
+        return self._delta.transaction_version(writer)
+
+    def info(self) -> TableInfo:
+        """Tell rows, files and bytes, from the transaction log alone."""
+        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        counts, sizes = (actions.column(name).to_pylist() for name in ("num_records", "size_bytes"))
+        return TableInfo(self.url, self.version(), sum(count or 0 for count in counts), len(sizes), sum(sizes))
+
+    def append(self, rows: Sequence[Row], writer: str, number: int) -> int:
+        """Append rows in one commit, unless this number of this writer is there already; gives how many rows were added."""
+        return self.append_segments([Segment(writer, number, rows)])
+
+    def append_segments(self, segments: Sequence[Segment]) -> int:
+        """Append what the table does not hold yet of several segments, in one commit; gives how many rows were added.
+
+        Retries with jitter when other writers get in between. Raises TableConflictError when that goes on, IndexerError when
+        the table cannot be written; either way nothing was added, or it will be recognised when tried again.
+        """
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(random.uniform(0.5, 1.5) * min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt))  # noqa: S311 - jitter
+            try:
+                self.refresh()
+                due = [segment for segment in segments if self._is_due(segment)]
+                rows = [row for segment in due for row in segment.rows]
+                if rows:
+                    self._commit(rows, due)
+                return len(rows)
+            except CommitFailedError:
+                continue
+            except (DeltaError, OSError) as exc:
+                raise IndexerError(f"cannot write the table at {self.url}: {exc}") from exc
+        raise TableConflictError(f"{_ATTEMPTS} commits to the table at {self.url} were overtaken by other writers")
+
+    def _is_due(self, segment: Segment) -> bool:
+        held = self.transaction(segment.writer)
+        return held is None or held < segment.number
+
+    def _commit(self, rows: Sequence[Row], due: Sequence[Segment]) -> None:
+        highest: dict[str, int] = {}
+        for segment in due:
+            highest[segment.writer] = max(segment.number, highest.get(segment.writer, -1))
+        transactions = [Transaction(writer, number) for writer, number in sorted(highest.items())]
+        write_deltalake(
+            self._delta,
+            to_arrow(rows, self._schema),
+            mode="append",
+            writer_properties=self._properties,
+            commit_properties=CommitProperties(app_transactions=transactions, max_commit_retries=0),
+            post_commithook_properties=PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False),
+        )
+
+    def overwrite(self, table: Any) -> None:
+        """Replace all rows by those of an Arrow table with the same schema, in one commit."""
+        try:
+            self.refresh()
+            write_deltalake(self._delta, table, mode="overwrite", writer_properties=self._properties)
+        except CommitFailedError as exc:
+            raise TableConflictError(f"the table at {self.url} was written by somebody else meanwhile") from exc
+        except (DeltaError, OSError) as exc:
+            raise IndexerError(f"cannot write the table at {self.url}: {exc}") from exc
