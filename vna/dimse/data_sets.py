@@ -16,6 +16,10 @@ def fragment_size(peer_max_pdu: int) -> int:
     return max(min(peer_max_pdu - 6, CHUNK) & ~1, 2) if peer_max_pdu else CHUNK
 
 
+class OddLengthError(ValueError):
+    """A data set whose length is odd cannot travel as it is."""
+
+
 class DataSetReader:
     """Reads one data set after the other into a buffer that is used again. Raises OSError for what cannot be read."""
 
@@ -24,10 +28,15 @@ class DataSetReader:
         self._file: BinaryIO | None = None
         self._descriptor = -1
         self._position = 0
+        self._in_file = 0
         self.left = 0
 
-    def load(self, file: BinaryIO, offset: int) -> None:
-        """Take over an opened file whose data set begins at ``offset``; raises OSError where it holds none."""
+    def load(self, file: BinaryIO, offset: int, *, may_pad: bool) -> None:
+        """Take over an opened file whose data set begins at ``offset``.
+
+        Fragments have an even length (PS3.8 9.3.5.1). A data set that has not is sent with a NUL behind it if it ``may_pad``,
+        which is right for a deflated one (PS3.5 A.5). Raises OddLengthError otherwise, OSError where there is no data set.
+        """
         self._file = file
         try:
             self._descriptor = file.fileno()
@@ -37,14 +46,17 @@ class DataSetReader:
             length = file.seek(0, os.SEEK_END)
             file.seek(offset)
         self._position = offset
-        self.left = length - offset
-        if self.left <= 0:
+        self._in_file = length - offset
+        if self._in_file <= 0:
             raise OSError("it holds no data set")
+        if self._in_file & 1 and not may_pad:
+            raise OddLengthError
+        self.left = self._in_file + (self._in_file & 1)
 
     def read(self, size: int) -> memoryview:
         """Return the next ``size`` bytes, or what is left of them; valid until the next call."""
         assert self._file is not None
-        goal, done = min(size, self.left), 0
+        goal, done = min(size, self._in_file), 0
         while done < goal:
             target = self._view[done:goal]
             if self._descriptor >= 0:
@@ -57,6 +69,10 @@ class DataSetReader:
                 raise OSError("it is shorter than it was")
             done += count
             self._position += count
+        self._in_file -= done
+        if done < min(size, self.left):
+            self._view[done] = 0
+            done += 1
         self.left -= done
         return self._view[:done]
 

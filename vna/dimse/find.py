@@ -23,14 +23,15 @@ _TRUNCATED = frozenset(range(0xA700, 0xA710)) | {0xB001, 0xFE00}
 class Finder:
     """Queries one node over an association that stays open from one query to the next; opened by the first one.
 
-    Not thread-safe. ``model`` is ``study`` or ``patient`` root. ``with finder(node, local) as find: find("STUDY", keys)``.
+    A query may begin while another one is still being read; it then has an association of its own. Not
+    thread-safe. ``model`` is ``study`` or ``patient`` root. ``with finder(node, local) as find: find("STUDY", keys)``.
     """
 
     def __init__(self, node: Node, local: Local, *, model: str = "study") -> None:
         self._node = node
         self._local = local
         self._sop_class = FIND[model]
-        self._assoc: Association | None = None
+        self._idle: list[Association] = []
 
     def __enter__(self) -> Self:
         return self
@@ -39,10 +40,9 @@ class Finder:
         self.close()
 
     def close(self) -> None:
-        """Release the association. Safe to repeat; the next query opens another one."""
-        assoc, self._assoc = self._assoc, None
-        if assoc is not None:
-            assoc.release()
+        """Release what is open. Safe to repeat; the next query opens another association."""
+        while self._idle:
+            self._idle.pop().release()
 
     def __call__(self, level: str, keys: Mapping[str, str]) -> Iterator[dict[str, str]]:
         """Query at a level: keyword -> value to match, '' for what is only to be returned. Yields matches as they come.
@@ -52,15 +52,12 @@ class Finder:
         breaks. An iterator that is closed early aborts the association, which is what stops a query.
         """
         assoc = self._open()
-        context = assoc.context_for(self._sop_class)
-        try:
-            identifier = identifiers.encode(level, keys, context.transfer_syntax, asks_charset=True)
-        except ValueError as exc:
-            raise ConfigError(f"the query cannot be encoded: {exc}") from exc
-        elements = {commands.AFFECTED_SOP_CLASS_UID: commands.uid(self._sop_class), commands.PRIORITY: commands.us(0)}
-        message_id = assoc.request(context, commands.C_FIND_RQ, elements, identifier)
         is_over = False
         try:
+            context = assoc.context_for(self._sop_class)
+            identifier = _encode(level, keys, context.transfer_syntax)
+            elements = {commands.AFFECTED_SOP_CLASS_UID: commands.uid(self._sop_class), commands.PRIORITY: commands.us(0)}
+            message_id = assoc.request(context, commands.C_FIND_RQ, elements, identifier)
             while True:
                 command, data = assoc.response(message_id)
                 with assoc.ending("reading a match"):
@@ -71,6 +68,7 @@ class Finder:
                         match = identifiers.decode(data, context.transfer_syntax)
                 if status.status_class is not StatusClass.PENDING:
                     is_over = True
+                    self._idle.append(assoc)
                     self._check_final(number, status)
                     return
                 yield match
@@ -79,12 +77,12 @@ class Finder:
                 assoc.abort()
 
     def _open(self) -> Association:
-        assoc = self._assoc
-        if assoc is None or not assoc.is_open or assoc.wire.has_ended():
-            self.close()
-            proposals = negotiation.contexts_for([(self._sop_class, NATIVE)])
-            assoc = self._assoc = Association(self._node, self._local, proposals)
-        return assoc
+        while self._idle:
+            assoc = self._idle.pop()
+            if not assoc.wire.has_ended():
+                return assoc
+            assoc.release()
+        return Association(self._node, self._local, negotiation.contexts_for([(self._sop_class, NATIVE)]))
 
     def _check_final(self, number: int, status: Status) -> None:
         if status.status_class is StatusClass.SUCCESS:
@@ -97,6 +95,13 @@ class Finder:
         else:
             error = DimseStatusError(what, ae_title=ae_title, status=number, transient=status.transient, hint=_hint(number))
         raise error
+
+
+def _encode(level: str, keys: Mapping[str, str], transfer_syntax: str) -> bytes:
+    try:
+        return identifiers.encode(level, keys, transfer_syntax, asks_charset=True)
+    except ValueError as exc:
+        raise ConfigError(f"the query cannot be encoded: {exc}") from exc
 
 
 def _hint(number: int) -> str:

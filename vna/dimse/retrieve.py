@@ -260,8 +260,8 @@ def _hint(status: int, node: Node, destination: str) -> str:
         )
     if status == 0xA702:
         return (
-            f"{node.name} could not reach the destination {destination!r}, or has too many associations open: check the address "
-            "and port it has for us, and a firewall between"
+            f"{node.name} could not reach the destination {destination!r} (check the address and port that it has for us, and any "
+            "firewall between), has too many associations open, or proposes no transfer syntax in which it can send these objects"
         )
     if status == 0x0124:
         return "have retrieval granted to our AE title at the peer"

@@ -15,11 +15,12 @@ from typing import BinaryIO, Final, Self
 
 from vna.dimse import commands, negotiation
 from vna.dimse.association import Association
-from vna.dimse.data_sets import CHUNK, DataSetReader, fragment_size, frame
+from vna.dimse.data_sets import CHUNK, DataSetReader, OddLengthError, fragment_size, frame
 from vna.dimse.limits import CONTEXTS
 from vna.dimse.negotiation import CONTEXT_RESULTS, Context
 from vna.dimse.statuses import Service, StatusClass, classify
 from vna.dimse.statuses import code as spell
+from vna.dimse.transfer_syntaxes import DEFLATED
 from vna.errors import AssociationRejectedError, PeerError, UnreachableError
 from vna.model import Local, Node, Outcome
 
@@ -36,6 +37,7 @@ FAILED: Final = "failed"
 CONTEXT_REJECTED: Final = "CONTEXT_REJECTED"
 BAD_UID: Final = "BAD_UID"
 UNREADABLE: Final = "UNREADABLE"
+ODD_LENGTH: Final = "ODD_LENGTH"
 ASSOCIATION_LOST: Final = "ASSOCIATION_LOST"
 UNREACHABLE: Final = "UNREACHABLE"
 ASSOCIATION_REJECTED: Final = "ASSOCIATION_REJECTED"
@@ -193,8 +195,11 @@ class Sender:
             detail = CONTEXT_RESULTS.get(context.result, f"result {context.result}")
             return _Prepared(item, reader, problem=Outcome(item.key, REFUSED, CONTEXT_REJECTED, detail))
         try:
-            reader.load(item.open(), item.data_set_offset)
+            reader.load(item.open(), item.data_set_offset, may_pad=item.transfer_syntax_uid in DEFLATED)
             return _Prepared(item, reader, reader.read(CHUNK // fragment * fragment))
+        except OddLengthError:
+            detail = "a data set of odd length cannot travel as it is (PS3.8 9.3.5.1)"
+            return _Prepared(item, reader, problem=Outcome(item.key, REFUSED, ODD_LENGTH, detail))
         except OSError as exc:
             return _Prepared(item, reader, problem=Outcome(item.key, FAILED, UNREADABLE, _reason(exc)))
 
