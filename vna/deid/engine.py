@@ -308,7 +308,7 @@ class _Pass:
         if value is raw:
             out.append(buffer[at - (12 if encoding.explicit and vr in LONG_VRS else 8) : after])
         else:
-            out.append(element_bytes(tag, vr, value, encoding))
+            out.append(element_bytes(tag, vr, value, encoding, real_vr))
         return after
 
     def _value(self, tag: int, vr: bytes, raw: bytes, op: Op) -> bytes | None:

@@ -153,11 +153,12 @@ _REMOVED = (
     "AssignedLocation SubstanceAdministrationNotes CommentsOnTheScheduledProcedureStep RetrieveURL RetrieveURI StorageURL "
     "StoredInstanceBaseURI FolderAccessURI FileAccessURI FilenameInContainer NTPSourceAddress PrintJobID "
     "HL7InstanceIdentifier RouteSegmentStartLocationID RouteSegmentEndLocationID LengthToEnd SelectorPNValue "
-    "CommentsOnPatientPerformanceOfVisualField ReportStatusCommentTrial IdentificationDescriptionTrial SpecimenDescriptionTrial"
+    "EncryptedAttributesSequence EncryptedContent CommentsOnPatientPerformanceOfVisualField "
+    "ReportStatusCommentTrial IdentificationDescriptionTrial SpecimenDescriptionTrial"
 )
 _PSEUDONYMS = ("AccessionNumber", "StudyID", "ContainerIdentifier", "SpecimenIdentifier")
 _PATIENT_PSEUDONYMS = ("PatientID", "PatientName")
-_EDITED_SEQUENCES = ("ContentSequence", "FlowIdentifierSequence")
+_EDITED_SEQUENCES = ("ContentSequence", "FlowIdentifierSequence", "VerifyingObserverSequence")
 
 
 @cache

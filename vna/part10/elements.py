@@ -156,10 +156,13 @@ def skip_item(buffer: bytes | memoryview, at: int, encoding: Encoding, depth: in
         at = skip_value(buffer, header, encoding, depth)
 
 
-def element_bytes(tag: int, vr: bytes, value: bytes, encoding: Encoding) -> bytes:
-    """Encode one element of defined length; a value of odd length is padded as its VR wants (PS3.5 6.2)."""
+def element_bytes(tag: int, vr: bytes, value: bytes, encoding: Encoding, value_vr: bytes = b"") -> bytes:
+    """Encode one element of defined length; a value of odd length is padded as its VR wants (PS3.5 6.2).
+
+    ``value_vr`` is the VR that the value has by its tag, where the header is to say another (UN) or none.
+    """
     if len(value) & 1:
-        value += b"\0" if vr in (b"UI", b"OB", b"UN") else b" "
+        value += b"\0" if (value_vr or vr) in (b"UI", b"OB", b"UN") else b" "
     return header_bytes(tag, vr, len(value), encoding) + value
 
 
