@@ -119,12 +119,13 @@ class Archive:
         """Run SQL over the view ``instances``; digests come as hexadecimal text. Raises ConfigError for SQL that is none."""
         return self._index().query(sql, params)
 
-    def select(self, where: str | None = None, studies: Sequence[str] = ()) -> list[dict[str, Any]]:
+    def select(self, where: str | None = None, studies: Sequence[str] = (), columns: Sequence[str] = ()) -> list[dict[str, Any]]:
         """List the rows of the view that meet a SQL condition and belong to the given studies, in a stable order.
 
-        Both are optional; ``where`` is the user's own SQL (DuckDB's dialect). Raises ConfigError for a condition that is none.
+        All is optional; ``where`` is the user's own SQL (DuckDB's dialect), a study is named by its UID as received, ``columns``
+        keeps a row small. Raises ConfigError for a condition that is none.
         """
-        return self._index().select(where, studies)
+        return self._index().select(where, studies, columns)
 
     def index_info(self) -> dict[str, Any]:
         """Tell how much the archive holds: instances, studies, bytes, and the index's version."""
