@@ -7,6 +7,7 @@ structure first; pydicom reads the elements only where that found nothing to run
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import threading
 from collections.abc import Iterable, Iterator
@@ -23,7 +24,7 @@ from vna.errors import StoreError
 from vna.model import Finding, Severity
 from vna.part10 import read_head
 from vna.validate.elements import read_elements
-from vna.validate.instance import Instance, Pixels
+from vna.validate.instance import Instance, Pixels, name_of
 from vna.validate.registry import CODES, MAX_FOUND, RULES, Code, Scope, define
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ _HARMLESS = frozenset(
 
 _DEFLATED = frozenset({"1.2.840.10008.1.2.1.99"})
 _CHUNK = 64 * 1024
+_TAG = re.compile(r"\(([0-9A-F]{4}),([0-9A-F]{4})\)")
 
 
 class NotCanonicalError(Exception):
@@ -202,7 +204,9 @@ def _pixels(header: Header) -> Pixels | None:
 
 
 def _of_problem(problem: Problem) -> Finding:
-    return Finding(problem.code, CODES[problem.code].severity, problem.where, (problem.detail,) if problem.detail else ())
+    tag = _TAG.fullmatch(problem.where)
+    where = name_of(int(tag[1] + tag[2], 16)) if tag else problem.where
+    return Finding(problem.code, CODES[problem.code].severity, where, (problem.detail,) if problem.detail else ())
 
 
 def _finding(code: Code, *values: str) -> Finding:

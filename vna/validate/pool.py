@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -62,7 +62,12 @@ def _check(work: Work) -> Checked:
         return Checked(work.sha256, (finding,), is_done=False)
 
 
-def check_all(batches: Iterable[list[Work]], setting: Setting, workers: int) -> Iterator[list[Checked]]:
+Check = Callable[[Sequence[Work]], list[Checked]]
+
+
+def check_all(
+    batches: Iterable[list[Work]], setting: Setting, workers: int, *, check: Check = check_batch
+) -> Iterator[list[Checked]]:
     """Check every batch and yield the results as they come; holds a few batches a worker at a time.
 
     With one worker everything happens in this process. An object of which a worker dies is found by trying the batch one by one,
@@ -71,32 +76,35 @@ def check_all(batches: Iterable[list[Work]], setting: Setting, workers: int) -> 
     if workers <= 1:
         start(setting)
         for batch in batches:
-            yield check_batch(batch)
+            yield check(batch)
         return
+    open_store(setting.url, setting.storage_options)  # what is wrong with it is to be said here, not by a dying worker
     broken: list[list[Work]] = []
     remaining = iter(batches)
     while True:
         with _pool(setting, workers) as pool:
             try:
-                yield from _windowed(pool, remaining, 2 * workers, broken)
+                yield from _windowed(pool, remaining, 2 * workers, broken, check)
                 break
             except BrokenProcessPool:
                 continue  # the batches in flight are in `broken`; go on with a fresh pool
     for batch in broken:
-        yield [_check_alone(work, setting) for work in batch]
+        yield [_check_alone(work, setting, check) for work in batch]
 
 
 def _pool(setting: Setting, workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start, (setting,))
 
 
-def _windowed(pool: Executor, batches: Iterator[list[Work]], window: int, broken: list[list[Work]]) -> Iterator[list[Checked]]:
+def _windowed(
+    pool: Executor, batches: Iterator[list[Work]], window: int, broken: list[list[Work]], check: Check
+) -> Iterator[list[Checked]]:
     """Keep ``window`` batches in flight. When the pool breaks, those that have no result go to ``broken``."""
     running: dict[Future[list[Checked]], list[Work]] = {}
     waiting: list[Work] = []
     try:
         for waiting in batches:
-            running[pool.submit(check_batch, waiting)] = waiting
+            running[pool.submit(check, waiting)] = waiting
             waiting = []
             if len(running) >= window:
                 yield from _finished(running)
@@ -115,10 +123,10 @@ def _finished(running: dict[Future[list[Checked]], list[Work]]) -> Iterator[list
         yield result
 
 
-def _check_alone(work: Work, setting: Setting) -> Checked:
+def _check_alone(work: Work, setting: Setting, check: Check) -> Checked:
     with _pool(setting, 1) as pool:
         try:
-            return pool.submit(check_batch, [work]).result()[0]
+            return pool.submit(check, [work]).result()[0]
         except BrokenProcessPool:
             return Checked(work.sha256, (Finding(CHECK_CRASHED.code, CHECK_CRASHED.severity),))
 

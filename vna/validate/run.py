@@ -5,29 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
-
-from vna.archive import Archive
 from vna.errors import ConfigError
-from vna.ledger import Ledger
 from vna.model import Progress, Report, silent
 from vna.validate.across import JUNK_PATTERNS, findings_across
 from vna.validate.check import Checked, Work
 from vna.validate.iods import highdicom_tables, load_requirements
-from vna.validate.ledger_log import finding_log
 from vna.validate.pool import BATCH, Setting, check_all, default_workers
 from vna.validate.record import FindingLog
 from vna.validate.registry import fingerprint
 from vna.validate.result import Place, Tally, ValidateResult
+
+if TYPE_CHECKING:  # a worker imports this package, and needs neither database
+    from vna.archive import Archive
+    from vna.ledger import Ledger
 
 RULES_REVISION = 1
 """Raised when a rule judges otherwise than before: everything validated under the old rules is due again."""
 
 _ROWS_AT_ONCE = 512
 _FEW = 200
-"""So few objects are checked sooner in this process than a pool is started."""
+"""So few objects are checked sooner in this process than another one is started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +61,8 @@ class Plan:
 
 def plan(archive: Archive, ledger: Ledger, options: ValidateOptions) -> Plan:
     """Say what :func:`run` would check, without checking or writing anything but what the journal tells the ledger."""
+    from vna.validate.ledger_log import finding_log
+
     ruleset = ruleset_name()
     instances = due = 0
     with finding_log(ledger) as log:
@@ -78,6 +79,8 @@ def run(archive: Archive, ledger: Ledger, options: ValidateOptions, report: Repo
     Memory is bounded by the batches in flight. Raises ConfigError for a ``where`` that cannot be understood, LockedError while
     another run validates.
     """
+    from vna.validate.ledger_log import finding_log
+
     begun = time.monotonic()
     ledger.absorb(archive.journal_rows(ledger.positions()))
     with finding_log(ledger) as log:
@@ -149,9 +152,7 @@ class _Run:
             yield batch
 
     def _workers(self) -> int:
-        if self._total <= _FEW:
-            return 1
-        return self._options.workers or default_workers()
+        return min(self._options.workers or default_workers(), 1 + self._total // _FEW)
 
     def _tell(self) -> None:
         note = f"{self.tally.unchanged:,} known before" if self.tally.unchanged else ""
@@ -167,6 +168,8 @@ def _condition(options: ValidateOptions) -> str:
 
 
 def _count(archive: Archive, options: ValidateOptions) -> int:
+    import duckdb
+
     with archive.connect() as connection:
         try:
             row = connection.execute(f"SELECT count(*) FROM instances WHERE {_condition(options)}").fetchone()
