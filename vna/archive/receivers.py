@@ -1,6 +1,6 @@
 """Which receivers of this archive are running on this machine: a pull that finds one need not listen itself.
 
-A receiver holds a lock (flock) on ``spool/receivers/<port>.json`` for its whole life; the lock goes away with the process, so a
+A receiver holds a lock (flock) on ``spool/receiver-<port>.json`` for its whole life; the lock goes away with the process, so a
 file that is left behind by a dead one announces nothing.
 """
 
@@ -18,8 +18,6 @@ from vna.archive.layout import SPOOL
 from vna.errors import LockedError
 from vna.store.operations import APPEND_MODE, FOLDER_MODE, store_errors
 
-_FOLDER = "receivers"
-
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
@@ -30,13 +28,17 @@ class Receiver:
     port: int
 
 
+def _path(workspace: Path, port: int) -> Path:
+    return workspace / SPOOL / f"receiver-{port}.json"
+
+
 @contextmanager
 def announced(workspace: Path, receiver: Receiver) -> Iterator[None]:
     """Announce a receiver while the block runs. Raises LockedError where one is announced on that port already."""
-    folder = workspace / SPOOL / _FOLDER
+    path = _path(workspace, receiver.port)
     with store_errors("the receiver could not be announced"):
-        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        descriptor = os.open(folder / f"{receiver.port}.json", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, APPEND_MODE)
+        path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, APPEND_MODE)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,7 +55,7 @@ def announced(workspace: Path, receiver: Receiver) -> Iterator[None]:
 def running_receiver(workspace: Path, port: int) -> Receiver | None:
     """Find the receiver of this archive that runs on ``port``; None where there is none, or it has died."""
     try:
-        descriptor = os.open(workspace / SPOOL / _FOLDER / f"{port}.json", os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(_path(workspace, port), os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:

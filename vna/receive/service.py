@@ -76,7 +76,7 @@ class ReceiveService:
         with open_listener(self._local, self._options.port) as listener:
             port = listener.getsockname()[1]
             receiver = Receiver(self._local.ae_title, self._local.host, port)
-            with announced(self._archive.workspace, receiver):
+            with announced(self._archive.root, receiver):
                 workers = [_Worker(self._order(listener), listener, self._tell) for _ in range(self._options.workers)]
                 try:
                     self._tell({"event": "listening", **asdict(receiver)})
@@ -93,7 +93,6 @@ class ReceiveService:
     def _order(self, listener: socket.socket) -> dict[str, Any]:
         return {
             "archive": self._archive.url,
-            "storage_options": self._archive.storage_options,
             "local": asdict(self._local),
             "listener": listener.fileno(),
             "sources": self._sources,
@@ -110,6 +109,8 @@ class ReceiveService:
                 if code is not None and not self._stopping.is_set():
                     self._tell({"event": "worker_ended", "code": str(code)})
                     log.error("an accepting process ended with %s; another takes its place", code)
+                    worker.close()
+                    worker.wait(0)
                     time.sleep(_RESTART_PAUSE_S)
                     workers[number] = _Worker(self._order(listener), listener, self._tell)
             self._commit()
@@ -184,3 +185,5 @@ class _Worker:
             self._process.kill()
             self._process.wait()
         self._reader.join(5)
+        if self._process.stdout is not None:
+            self._process.stdout.close()

@@ -32,7 +32,7 @@ def main() -> None:
     local = Local(**{**order["local"], "allow": tuple(order["local"]["allow"])})
     sources: dict[str, str] = order["sources"]
     limits = replace(ScpLimits(), **order["limits"])
-    archive = Archive.open(order["archive"], order["storage_options"])
+    archive = Archive.open(order["archive"])
     tell = _teller(all_objects=order["all_objects"])
     listener = socket.socket(fileno=order["listener"])
     with (

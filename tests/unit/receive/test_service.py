@@ -1,0 +1,104 @@
+"""The receiver as a service: it announces itself, files what comes, survives a dead worker, drains when stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.instances import real_image_files
+from tests.support.peers import load
+from vna.archive import Archive
+from vna.archive.receivers import Receiver, announced, running_receiver
+from vna.errors import LockedError, RefusedError
+from vna.model import Local, Node
+from vna.receive import ReceiveOptions, ReceiveService
+
+IMAGES = [image.path for image in real_image_files()][:12]
+
+
+@contextmanager
+def running(archive: Archive, **options: Any) -> Iterator[tuple[int, list[Mapping[str, Any]], ReceiveService]]:
+    events: list[Mapping[str, Any]] = []
+    settings = ReceiveOptions(port=0, index_interval_s=0.2, **options)
+    service = ReceiveService(archive, Local(port=0), {"LOADER": "scanner"}, settings, events.append)
+    thread = threading.Thread(target=service.run)
+    thread.start()
+    try:
+        wait_until(lambda: bool(events))
+        yield int(events[0]["port"]), events, service
+    finally:
+        service.stop()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def wait_until(condition: Any, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def node(port: int) -> Node:
+    return Node("us", ae_title="VNA", port=port)
+
+
+def test_what_is_stored_is_in_the_index_when_the_service_has_ended(tmp_path: Path) -> None:
+    archive = Archive.create(str(tmp_path / "a"))
+    with running(archive) as (port, events, _):
+        sent = load(node(port), IMAGES)
+        assert all(one.status == 0 for one in sent)
+    kinds = {event["event"] for event in events}
+    assert {"listening", "association", "stored", "closed", "indexed"} <= kinds
+    held = archive.query("SELECT sha256, source FROM instances")
+    assert {row["sha256"] for row in held} == {event["sha256"] for event in events if event["event"] == "stored"}
+    assert {row["source"] for row in held} == {"scanner"}
+
+
+def test_a_worker_that_dies_is_replaced_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    archive = Archive.create(str(tmp_path / "a"))
+    with running(archive) as (port, events, _):
+        assert all(one.status == 0 for one in load(node(port), IMAGES[:6]))
+        os.kill(child_of(os.getpid()), signal.SIGKILL)
+        wait_until(lambda: any(event["event"] == "worker_ended" for event in events))
+        wait_until(lambda: all(one.status == 0 for one in load(node(port), IMAGES[6:])))
+    stored = {event["sha256"] for event in events if event["event"] == "stored"}
+    assert stored == {row["sha256"] for row in archive.query("SELECT sha256 FROM instances")}
+
+
+def child_of(parent: int) -> int:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+                status = (entry / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if b"vna.receive.worker" in command and int(status[1]) == parent:
+                return int(entry.name)
+    raise AssertionError("no worker runs")
+
+
+def test_another_address_than_loopback_needs_an_allow_list(tmp_path: Path) -> None:
+    archive = Archive.create(str(tmp_path / "a"))
+    service = ReceiveService(archive, Local(host="0.0.0.0"), {}, ReceiveOptions(port=0), lambda event: None)
+    with pytest.raises(RefusedError):
+        service.run()
+
+
+def test_a_running_receiver_is_found_and_a_dead_one_is_not(tmp_path: Path) -> None:
+    receiver = Receiver("VNA", "127.0.0.1", 11112)
+    assert running_receiver(tmp_path, 11112) is None
+    with announced(tmp_path, receiver):
+        assert running_receiver(tmp_path, 11112) == receiver
+        with pytest.raises(LockedError), announced(tmp_path, receiver):
+            raise AssertionError("two receivers announced on one port")
+    assert running_receiver(tmp_path, 11112) is None
