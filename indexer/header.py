@@ -180,14 +180,16 @@ class HeaderScanner:
             self._carry.clear()
             self._start_inflating()
             self._inflate(data)
+        is_whole = True
         if self._inflater:
             if not self._done:
                 self._inflater.finish()
+            is_whole = self._inflater.is_whole
             header.problems.extend(self._inflater.problems)
             header.inflated_length, header.deflated_length = self._inflater.produced, self._inflater.consumed
         if not self._done and not self._begun and self._carry:
             self._stop("TRAILING_FRAGMENT" if any(self._carry) else "TRAILING_PADDING", 0)
-        if not self._done:
+        if not self._done and is_whole:
             self._end()
         for tag, earlier in self._repeated:
             if earlier.rstrip(b" \0") != header.elements.get(tag, b"").rstrip(b" \0") and tag in _IDENTITY:
@@ -212,6 +214,7 @@ class HeaderScanner:
         end, is_defined, kind, explicit, last = self._scope
         while self._stack and is_defined and end == self._offset and not left and not self._skip:
             end, is_defined, kind, explicit, last = self._stack.pop()
+            self._count += 1
         where = f"offset {self._offset}"
         if self._skip and kind == _FRAGMENTS:
             header.note("FRAGMENT_OVERRUN", where)
@@ -228,12 +231,13 @@ class HeaderScanner:
         elif left:
             header.note("TRAILING_FRAGMENT" if any(self._carry) else "TRAILING_PADDING", where, f"{left} bytes")
             header.has_header_end = header.pixel is not None or not any(self._carry)
-        elif not (self._inflater and self._inflater.problems):
+        else:
             header.has_header_end = True
 
     def _recover(self, data: bytes, pos: int) -> int:
         """Note a broken sequence and leave it by the outermost defined length around it; without one the scan is over."""
-        self.header.note(self._broken, f"offset {self._offset}")
+        if not self.header.problems or self.header.problems[-1].code != "UNDEFINED_ON_NON_SQ":  # which explains what follows
+            self.header.note(self._broken, f"offset {self._offset}")
         self._broken = ""
         self._recoveries += 1
         if self._recoveries > _RECOVERIES:

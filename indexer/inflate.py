@@ -12,7 +12,8 @@ _PIECE = 1 << 18
 
 
 class Inflater:
-    """One deflate stream. ``inflate`` what comes until ``is_over``, then ``finish``; ``problems`` tells what went wrong.
+    """One deflate stream. ``inflate`` what comes until ``is_over``, then ``finish``; ``problems`` tells what went wrong, and
+    ``is_whole`` whether the end of the stream was reached.
 
     ``consumed`` counts the bytes that the stream was made of, ``produced`` what came out of them.
     """
@@ -20,6 +21,7 @@ class Inflater:
     def __init__(self, limits: Limits) -> None:
         self.problems: list[Problem] = []
         self.is_over = False
+        self.is_whole = False
         self.consumed = 0
         self.produced = 0
         self._limits = limits
@@ -40,7 +42,7 @@ class Inflater:
             rest = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
             self.consumed += len(chunk) - len(rest)
             self.produced += len(piece)
-            self.is_over = self._stream.eof
+            self.is_over = self.is_whole = self._stream.eof
             chunk = rest
             if self._is_beyond_limits():
                 self._end("INFLATE_LIMIT", f"{self.produced} bytes from {self.consumed}")
@@ -62,5 +64,5 @@ class Inflater:
         return self.produced > min(limits.inflated_bytes, limits.inflate_ratio * self.consumed)
 
     def _end(self, code: str, detail: str) -> None:
-        self.is_over = True
+        self.is_over, self.is_whole = True, False
         self.problems.append(Problem(code, "", detail))

@@ -132,7 +132,8 @@ def read_file_meta(head: bytes, size: int | None = None) -> FileMeta:
             return meta
         found = sniff(head[start : start + 8])
         meta.transfer_syntax_uid = _LABEL_OF[found] if found else ""
-        meta.problems.append(Problem("TS_MISSING", "(0002,0010)", f"inferred: {found}" if found else ""))
+        if found or start == size:
+            meta.problems.append(Problem("TS_MISSING", "(0002,0010)", f"inferred: {found}" if found else ""))
     meta.data_set_offset = start
     return meta
 

@@ -106,15 +106,15 @@ def is_uid(value: str) -> bool:
 def identity_problems(header: Header, sop_class_uid: str = "", sop_instance_uid: str = "") -> list[Problem]:
     """Judge the UIDs of a data set: missing, malformed, or not those that announced it (file meta, or C-STORE command).
 
-    Each code comes once at most. An empty UID counts as missing and as malformed. A DICOMDIR has none of them and is no
-    instance: its only problem is MEDIA_DIRECTORY.
+    Each code comes once at most. An empty UID counts as missing and as malformed; where the header could not be read to its
+    end, nothing is said to be missing. A DICOMDIR has none of them and is no instance: its only problem is MEDIA_DIRECTORY.
     """
     if MEDIA_STORAGE_DIRECTORY in (sop_class_uid, header.uid(SOP_CLASS_UID)):
         return [Problem("MEDIA_DIRECTORY")]
     problems: list[Problem] = []
     found = header.elements
     for tag, code in _REQUIRED:
-        if not header.uid(tag):
+        if not header.uid(tag) and (header.has_header_end or tag in found):
             problems.append(Problem(code, tag_text(tag)))
     for announced, tag in ((sop_instance_uid, SOP_INSTANCE_UID), (sop_class_uid, SOP_CLASS_UID)):
         if announced and header.uid(tag) and announced != header.uid(tag):

@@ -47,7 +47,7 @@ def check_tail(header: Header, data_set_length: int, read_at: ReadAt, limits: Li
     """
     before, pixel = len(header.problems), header.pixel
     if header.deflated_length is not None:
-        if data_set_length - header.deflated_length > 1:
+        if header.has_header_end and data_set_length - header.deflated_length > 1:
             header.note("INFLATE_TRAILER", "", f"{data_set_length - header.deflated_length} bytes")
         if pixel is not None:
             _check_size(header, pixel)
