@@ -121,10 +121,9 @@ class _Run:
             self._tell()
 
     def look_across(self) -> None:
+        rows = f"(SELECT * FROM instances WHERE status <> 'quarantined' AND {_condition(self._options)})"
         with self._archive.connect() as connection:
-            for found in findings_across(
-                connection, f"(SELECT * FROM instances WHERE {_condition(self._options)})", self._options.junk
-            ):
+            for found in findings_across(connection, rows, self._options.junk):
                 self.tally.add_across(found)
 
     def _count(self, checked: Checked) -> None:
@@ -160,10 +159,10 @@ class _Run:
 
 
 def _condition(options: ValidateOptions) -> str:
-    conditions = [f"({options.where})"] if options.where else []
+    conditions = [f"({options.where}\n)"] if options.where else []
     if options.studies:
         uids = ", ".join("'" + uid.replace("'", "''") + "'" for uid in options.studies)
-        conditions.append(f"StudyInstanceUID IN ({uids})")
+        conditions.append(f"received_StudyInstanceUID IN ({uids})")
     return " AND ".join(conditions) or "true"
 
 
