@@ -104,3 +104,21 @@ class FailAt:
         if self.armed and kind == self._kind and self._when(*arguments):
             self.failures += 1
             raise OSError(self._error, os.strerror(self._error))
+
+
+def run_and_kill(k: int, work: Callable[[WatchedOperations], None]) -> bool:
+    """Run ``work`` in a forked child that is killed just before its ``k``-th operation; tell whether it came that far."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            work(WatchedOperations(KillAt(k)))
+            status = 0
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return True
+    assert os.WEXITSTATUS(status) == 0, "the work failed before it was killed"
+    return False

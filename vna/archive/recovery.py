@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ from vna.archive.writers import INTENTS, LOCK, claim, read_intents, registration
 from vna.model import Provenance
 from vna.part10 import read_head
 from vna.store import SYSTEM, LocalStore, Operations, Store
-from vna.store.local import SCRATCH_PREFIX
 from vna.store.operations import APPEND_MODE, store_errors
 from vna.store.spool import SUFFIX
 
@@ -34,8 +32,6 @@ log = logging.getLogger(__name__)
 
 SEQ_GAP = 1_000_000
 """How far ``seq`` jumps at a recovery, so that a reader of rows that a power failure took does not miss their successors."""
-
-_SCRATCH_AGE_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,8 @@ def recover(store: Store, workspace: Path, operations: Operations = SYSTEM) -> R
                 if is_dead:
                     done, lost = _Recovery(store, workspace, writer, operations).run()
                     dead, completed, dropped = dead + 1, completed + done, dropped + lost
-        _sweep_scratch(workspace)
+        if isinstance(store, LocalStore):
+            store.sweep()
     if dead:
         log.info("recovery: %d writers had died, %d objects completed, %d spool files dropped", dead, completed, dropped)
     return Recovered(dead, completed, dropped)
@@ -88,17 +85,6 @@ def _taken_over(workspace: Path, writer: str) -> Iterator[bool]:
     finally:
         for descriptor in held:
             os.close(descriptor)
-
-
-def _sweep_scratch(workspace: Path) -> None:
-    """Remove files of single puts that died, once they are old enough to be nobody's."""
-    limit = time.time() - _SCRATCH_AGE_S
-    for path in (workspace / SPOOL).glob(f"{SCRATCH_PREFIX}*"):
-        try:
-            if path.stat().st_mtime < limit:
-                path.unlink(missing_ok=True)
-        except FileNotFoundError:
-            continue
 
 
 class _Recovery:
@@ -146,14 +132,20 @@ class _Recovery:
         return rows, covered
 
     def _publish(self, part: Path, row: JournalRow) -> bool:
-        """Make sure that a spool file has its final name, durably; False if it is damaged or other bytes have that name."""
+        """Make sure that a spool file has its final name, durably; False if it is damaged or that name is another file's."""
         if part.stat().st_size != row.size or file_digest(part) != row.sha256:
             return False
-        if not self._store.publish([(part, row.path)])[0] and not holds(self._store, row):
+        if not self._store.publish([(part, row.path)])[0] and not self._is_ours(part, row):
             return False
         self._store.settle(row.path)
         put_reason(self._store, row)
         return True
+
+    def _is_ours(self, part: Path, row: JournalRow) -> bool:
+        """Tell whether what has the final name came from this spool file: the same bytes from another one have their own row."""
+        if isinstance(self._store, LocalStore):
+            return (self._store.root / row.path).samefile(part)
+        return holds(self._store, row) is True
 
     def _row_of(self, part: Path) -> JournalRow | None:
         """Read the row of a file that has a final name but no intent (a power failure took it); None if it has no such name."""

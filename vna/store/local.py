@@ -21,7 +21,9 @@ from vna.store.port import checked, replaceable
 SCRATCH = "spool"
 """Folder for temporary names, on the same file system as the objects."""
 
-SCRATCH_PREFIX = "put-"
+_PREFIX = "put-"
+_SCRATCH_LOCK = "scratch.lock"
+_RENAME_LOCK = "rename.lock"
 _KNOWN_FOLDERS = 50_000
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -144,6 +146,16 @@ class LocalStore:
                     yield Path(entry.path).relative_to(self.root).as_posix()
             stack.extend(Path(entry.path) for entry in reversed(entries) if entry.is_dir(follow_symlinks=False))
 
+    def sweep(self) -> None:
+        """Remove what single puts of processes that died left in the scratch folder; put off while anybody is putting."""
+        with store_errors("the scratch folder could not be swept"):
+            try:
+                with self._locked(_SCRATCH_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                    for path in (self.root / SCRATCH).glob(f"{_PREFIX}*"):
+                        path.unlink(missing_ok=True)
+            except BlockingIOError:
+                return
+
     # -- writing
 
     def _target(self, path: str) -> Path:
@@ -174,27 +186,29 @@ class LocalStore:
         return True
 
     def _rename(self, local: Path, target: Path) -> bool:
-        with self._rename_lock():
+        with self._locked(_RENAME_LOCK, fcntl.LOCK_EX):
             if os.path.lexists(target):
                 return False
             self._operations.rename(local, target)
         return True
 
     @contextmanager
-    def _rename_lock(self) -> Iterator[None]:
-        path = self.root / SCRATCH / "rename.lock"
+    def _locked(self, name: str, kind: int) -> Iterator[None]:
+        path = self.root / SCRATCH / name
         self._ensure_folder(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, APPEND_MODE)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, kind)
             yield
         finally:
             os.close(descriptor)
 
     def _put(self, source: BinaryIO | bytes, path: str, *, replace: bool) -> bool:
         target = self._target(path)
-        scratch = self.root / SCRATCH / f"{SCRATCH_PREFIX}{secrets.token_hex(8)}"
-        self._ensure_folder(scratch.parent)
+        with self._locked(_SCRATCH_LOCK, fcntl.LOCK_SH):
+            return self._put_through(self.root / SCRATCH / f"{_PREFIX}{secrets.token_hex(8)}", source, target, replace=replace)
+
+    def _put_through(self, scratch: Path, source: BinaryIO | bytes, target: Path, *, replace: bool) -> bool:
         descriptor = self._operations.create(scratch, FILE_MODE)
         try:
             try:
@@ -240,7 +254,7 @@ class LocalStore:
         """Try a hard link in the scratch folder, with the system's own calls: a probe is no part of the write order."""
         folder = self.root / SCRATCH
         folder.mkdir(parents=True, exist_ok=True)
-        first, second = (folder / f"{SCRATCH_PREFIX}{secrets.token_hex(8)}" for _ in range(2))
+        first, second = (folder / f"{_PREFIX}{secrets.token_hex(8)}" for _ in range(2))
         first.touch(exist_ok=False)
         try:
             os.link(first, second)
