@@ -121,7 +121,7 @@ class Leases:
     def _next_token(self, conn: Connection) -> int:
         self._database.insert_new(conn, counters, [{"name": _FENCE, "value": 0}])
         conn.execute(update(counters).where(counters.c.name == _FENCE).values(value=counters.c.value + 1))
-        return conn.execute(select(counters.c.value).where(counters.c.name == _FENCE)).scalar_one()
+        return int(conn.execute(select(counters.c.value).where(counters.c.name == _FENCE)).scalar_one())
 
     def _start_renewing(self) -> None:
         if self._thread is None:
