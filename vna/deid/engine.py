@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from vna.deid.descriptors import clean_text
 from vna.deid.identifiers import own_identifiers
@@ -47,7 +48,10 @@ SERIES_INSTANCE_UID = 0x0020000E
 PATIENT_ID = 0x00100020
 ISSUER_OF_PATIENT_ID = 0x00100021
 
-_SCRUBBED_VRS = frozenset((b"AE", b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UR", b"UT"))
+_TEXT_VRS = frozenset((b"LO", b"LT", b"SH", b"ST", b"UC", b"UT"))
+_SCRUBBED_VRS = _TEXT_VRS | {b"AE", b"CS", b"PN", b"UR"}
+_TERMS = frozenset((0x00080005, 0x00080008, 0x00080060, 0x00080064, 0x00185100))
+"""Coded strings of closed sets (character set, image type, modality, ...): a name in them is a coincidence."""
 _NEVER = 1 << 40
 
 
@@ -110,6 +114,7 @@ class Edited:
     patient_id: str
     modality: str
     actions: Counter[str]
+    uids: dict[bytes, bytes]
 
 
 def read_top_level(buffer: bytes, encoding: Encoding) -> TopLevel:
@@ -166,11 +171,20 @@ class Engine:
 
 
 def leak_pattern(known: tuple[bytes, ...]) -> re.Pattern[bytes] | None:
-    """Compile the search for known identifiers: long ones anywhere, short ones as whole words, in any letter case."""
+    """Compile the search for known identifiers, in any letter case: short ones as whole words, numbers as whole numbers."""
+    return _compiled_pattern(tuple(sorted(set(known), key=lambda each: (-len(each), each))))
+
+
+@lru_cache(maxsize=1024)
+def _compiled_pattern(known: tuple[bytes, ...]) -> re.Pattern[bytes] | None:
     parts = []
-    for value in sorted(set(known), key=lambda each: (-len(each), each)):
+    for value in known:
         escaped = re.escape(value)
-        parts.append(escaped if len(value) >= 6 else rb"(?<![0-9A-Za-z])" + escaped + rb"(?![0-9A-Za-z])")
+        if value.isdigit():
+            escaped = rb"(?<![0-9])" + escaped + rb"(?![0-9])"
+        elif len(value) < 6:
+            escaped = rb"(?<![0-9A-Za-z])" + escaped + rb"(?![0-9A-Za-z])"
+        parts.append(escaped)
     return re.compile(b"|".join(parts), re.IGNORECASE) if parts else None
 
 
@@ -189,6 +203,7 @@ class _Pass:
         self.days = engine.key.days(patient) if Profile.RETAIN_MODIFIED_DATES in engine.actions.options else 0
         self.required = iod_types().get(top.value(SOP_CLASS_UID).decode("latin-1"))
         self.counts: Counter[str] = Counter()
+        self.uids: dict[bytes, bytes] = {}
 
     def run(self, cleaned_pixels: bool) -> Edited:
         top, encoding = self.top, self.top.encoding
@@ -210,6 +225,7 @@ class _Pass:
             self.key.patient_pseudonym(self.patient).decode(),
             top.text("Modality"),
             self.counts,
+            self.uids,
         )
 
     def elements_only(self) -> bytes:
@@ -302,7 +318,8 @@ class _Pass:
         if value is None:
             self.counts["removed"] += 1
             return after
-        if self.pattern is not None and real_vr in _SCRUBBED_VRS and self.pattern.search(value):
+        is_term = real_vr == b"CS" and (tag in _TERMS or tag >> 16 == 0x0028)
+        if self.pattern is not None and real_vr in _SCRUBBED_VRS and not is_term and self.pattern.search(value):
             self.counts["scrubbed"] += 1
             value = dummy(real_vr)
         if value is raw:
@@ -320,13 +337,13 @@ class _Pass:
             return b""
         if op is Op.DUMMY:
             self.counts["replaced"] += 1
-            return self.key.uid(value) if vr == b"UI" else dummy(vr)
+            return self._mapped(value) if vr == b"UI" else dummy(vr)
         if op is Op.EMPTY:
             self.counts["emptied"] += 1
             return b""
         if op is Op.REMAP_UID:
             self.counts["uids"] += 1
-            return b"\\".join(self.key.uid(part.strip(b" \0")) for part in value.split(b"\\"))
+            return b"\\".join(self._mapped(part.strip(b" \0")) for part in value.split(b"\\"))
         if op is Op.SHIFT:
             self.counts["dates"] += 1
             return shift_values(vr, value, self.shifts.get(tag, self.days))
@@ -337,6 +354,12 @@ class _Pass:
             return self.key.patient_pseudonym(self.patient) or (b"" if tag == PATIENT_ID else dummy(vr))
         return self._rarer_value(tag, vr, value, op)
 
+    def _mapped(self, old: bytes) -> bytes:
+        new = self.key.uid(old)
+        if new is not old:
+            self.uids[old] = new
+        return new
+
     def _rarer_value(self, tag: int, vr: bytes, value: bytes, op: Op) -> bytes | None:
         if op is Op.AGE:
             self.counts["ages"] += 1
@@ -345,7 +368,7 @@ class _Pass:
             self.counts["replaced"] += 1
             return self.engine.recipe.replacements[tag]
         self.counts["cleaned"] += 1
-        return clean_text(value) if vr in _SCRUBBED_VRS and vr not in (b"PN", b"AE") else None
+        return clean_text(value) if vr in _TEXT_VRS else None
 
     def _sequence(
         self, header: tuple[int, bytes, int, int], buffer: bytes, encoding: Encoding, out: list[bytes], depth: int

@@ -9,7 +9,7 @@ NAME_PART_BYTES = 3
 NUMBER_BYTES = 4
 
 COMMON_WORDS = frozenset(
-    b"anon anonymous anonymized anonymised deidentified first given jane john last mid middle name no none not null other "
+    b"anon anonymous anonymized anonymised deidentified first given last mid middle name no none not null other "
     b"patient phantom qa removed subject test unknown unnamed yes".split()
 )
 """Words that stand in name fields without naming anybody, and would be missed in kept text."""
