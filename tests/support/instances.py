@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 from functools import cache
 from importlib.util import find_spec
 from io import BytesIO
@@ -16,6 +15,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from vna.demo.images import ImageFile, image_files
+from vna.demo.images import data_set_of as data_set_of
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
@@ -115,21 +115,6 @@ def write_instance(path: Path, ds: Dataset) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(part10_bytes(ds))
     return path
-
-
-def data_set_of(part10: bytes | Path) -> bytes:
-    """Cut the data set's exact bytes out of a Part 10 file: what follows the last element of group 0002."""
-    content = part10.read_bytes() if isinstance(part10, Path) else part10
-    if content[128:132] != b"DICM":
-        raise ValueError("not a Part 10 file")
-    at = 132
-    while content[at : at + 2] == b"\x02\x00":
-        vr = content[at + 4 : at + 6]
-        if vr in (b"OB", b"OW", b"UN", b"SQ", b"UT"):
-            at += 12 + struct.unpack_from("<I", content, at + 8)[0]
-        else:
-            at += 8 + struct.unpack_from("<H", content, at + 6)[0]
-    return content[at:]
 
 
 def _roots() -> list[Path]:

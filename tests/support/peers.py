@@ -152,7 +152,11 @@ def read_received(folder: Path) -> dict[str, Received]:
 
 @contextmanager
 def storescp(
-    folder: Path, *, ae_title: str = "STORESCP", port: int = 0, args: Sequence[str] = ("+B", "+xa", "-pm", "+uf")
+    folder: Path,
+    *,
+    ae_title: str = "STORESCP",
+    port: int = 0,
+    args: Sequence[str] = ("+B", "+xa", "-pm", "+uf", "-pdu", "131072"),
 ) -> Iterator[StorageScp]:
     """Run storescp, which by default takes every SOP class and transfer syntax and writes the bits as they come."""
     require_peer("dcmtk")
@@ -318,7 +322,7 @@ def sent_by(
     *,
     ae_title: str,
     port: int,
-    args: Sequence[str] = ("+B", "+xa", "-pm", "+uf"),
+    args: Sequence[str] = ("+B", "+xa", "-pm", "+uf", "-pdu", "131072"),
 ) -> dict[str, Received]:
     """Return what ``peer`` sends of ``studies`` to a bit-preserving storescp: the reference for what anybody must receive.
 

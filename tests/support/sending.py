@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pydicom
-from pynetdicom import AE, build_context, evt
+from pynetdicom import AE
 from pynetdicom.association import Association
 
 from tests.support.instances import data_set_of
 from vna.demo.images import read_image_file
-from vna.demo.sending import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, NoAnswerError, NoContextError, send_data_set, set_nodelay
+from vna.demo.sending import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, NoAnswerError, NoContextError, associate, send_data_set
 
 MAX_CONTEXTS = 128
 
@@ -79,8 +79,7 @@ def _send_batch(host: str, port: int, ae_title: str, calling: str, files: list[S
     ae = AE(ae_title=calling)
     ae.maximum_pdu_size = 131072
     ae.dimse_timeout = 5
-    contexts = [build_context(*pair) for pair in dict.fromkeys((file.sop_class_uid, file.transfer_syntax_uid) for file in files)]
-    assoc = ae.associate(host, port, contexts, ae_title=ae_title, evt_handlers=[(evt.EVT_CONN_OPEN, set_nodelay)])
+    assoc = associate(ae, host, port, ae_title, ((file.sop_class_uid, file.transfer_syntax_uid) for file in files))
     if not assoc.is_established:
         if assoc.rejected_contexts:
             return [replace(file, reason="presentation context rejected") for file in files]

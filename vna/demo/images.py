@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,3 +60,18 @@ def read_image_file(path: Path) -> ImageFile | None:
     if not all((transfer_syntax_uid, sop_class, sop_instance, study, series)) or sop_class == MEDIA_STORAGE_DIRECTORY:
         return None
     return ImageFile(path, sop_class, sop_instance, study, series, transfer_syntax_uid)
+
+
+def data_set_of(part10: bytes | Path) -> bytes:
+    """Cut the data set's exact bytes out of a Part 10 file: what follows the last element of group 0002."""
+    content = part10.read_bytes() if isinstance(part10, Path) else part10
+    if content[128:132] != b"DICM":
+        raise ValueError("not a Part 10 file")
+    at = 132
+    while content[at : at + 2] == b"\x02\x00":
+        vr = content[at + 4 : at + 6]
+        if vr in (b"OB", b"OW", b"UN", b"SQ", b"UT"):
+            at += 12 + struct.unpack_from("<I", content, at + 8)[0]
+        else:
+            at += 8 + struct.unpack_from("<H", content, at + 6)[0]
+    return content[at:]
