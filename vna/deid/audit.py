@@ -55,7 +55,7 @@ class _Needles:
     """The identifiers of one object as searches."""
 
     words: list[tuple[str, re.Pattern[str]]] = field(default_factory=list)
-    raw: list[tuple[str, re.Pattern[bytes]]] = field(default_factory=list)
+    raw: list[tuple[str, bytes, re.Pattern[bytes]]] = field(default_factory=list)
 
 
 def audit_bytes(content: bytes, known: Known, *, dates_retained: bool = False) -> list[Leak]:
@@ -100,16 +100,17 @@ def _needles(known: Known, encodings: set[str]) -> _Needles:
                 raw = re.escape(encoded)
                 if text.isdigit() or kind in ("uid", "birth date"):
                     raw = rb"(?<![0-9.])" + raw + rb"(?![0-9.])"
-                needles.raw.append((kind, re.compile(raw, re.IGNORECASE)))
+                needles.raw.append((kind, encoded, re.compile(raw)))
     return needles
 
 
 def _encoded(text: str, encodings: set[str]) -> set[bytes]:
+    """Encode an identifier as the object may; in lower case, as the bytes that are searched are lowered byte by byte."""
     found = set()
     for encoding in encodings:
         for form in (text, text.upper(), text.lower()):
             try:
-                found.add(form.encode(encoding))
+                found.add(form.encode(encoding).lower())
             except (UnicodeEncodeError, LookupError):
                 continue
     return found
@@ -174,11 +175,15 @@ def _matches(pattern: re.Pattern[str], kind: str, text: str) -> bool:
 
 def _raw_leaks(content: bytes, ds: Dataset, needles: _Needles, dates_retained: bool) -> list[Leak]:
     """Search the bytes of the file; on a hit, once more without the values in which it would be a coincidence."""
-    hits = [(kind, pattern) for kind, pattern in needles.raw if pattern.search(content)]
+    lowered = content.lower()
+    # A plain search first: it runs at memory speed, where a pattern with its borders does not.
+    hits = [(kind, pattern) for kind, encoded, pattern in needles.raw if encoded in lowered and pattern.search(lowered)]
     if not hits:
         return []
     for _, vr, tag, text in _texts(ds):
         is_coded = vr == "CS" and (tag in _CODED or tag >> 16 == 0x0028)
-        if text and (tag in _OURS or is_coded or vr in ("DS", "IS") or (dates_retained and vr in ("DA", "DT"))):
-            content = content.replace(text.encode("utf-8", "replace"), b"")
-    return [Leak(kind, "bytes") for kind, pattern in hits if pattern.search(content)]
+        if tag in _OURS or is_coded or vr in ("DS", "IS") or (dates_retained and vr in ("DA", "DT")):
+            value = text.lower().encode("utf-8", "replace")
+            if any(pattern.search(value) for _, pattern in hits):
+                lowered = lowered.replace(value, b"")
+    return [Leak(kind, "bytes") for kind, pattern in hits if pattern.search(lowered)]
