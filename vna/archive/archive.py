@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vna.archive.journal import read_journal
@@ -13,9 +14,9 @@ from vna.archive.layout import JOURNAL
 from vna.archive.readme import README
 from vna.archive.recovery import Recovered, recover
 from vna.archive.rows import JournalRow
-from vna.archive.sink import ArchiveSink, Durability, OnReceipt, now
+from vna.archive.sink import ArchiveSink, Durability, OnReceipt, foresee, now
 from vna.errors import ConfigError, InstanceMissingError, RefusedError
-from vna.model import Report, silent
+from vna.model import Receipt, Report, silent
 from vna.store import SYSTEM, LocalStore, Operations, is_local, local_path
 from vna.store.operations import store_errors
 
@@ -96,6 +97,13 @@ class Archive:
         ``after`` maps a writer to the ``seq`` of the last row that the caller has had of it, so that a coordinator reads on.
         """
         return read_journal(self.root / JOURNAL, after)
+
+    def foresee(self, row: JournalRow, foreseen: Mapping[str, str] = MappingProxyType({})) -> Receipt:
+        """Tell what would become of an object, without writing anything: its state and its place.
+
+        ``foreseen`` maps paths to digests of objects that would have been taken before.
+        """
+        return foresee(self.store, row, foreseen)
 
     def open_object(self, path: str) -> BinaryIO:
         """Open a stored file for reading; the caller closes it. Raises InstanceMissingError."""

@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO
+from types import MappingProxyType, TracebackType
 
 from vna.archive.examine import Announced, Reading, places, raw_row, receipt_row
 from vna.archive.journal import JournalWriter
@@ -25,7 +24,7 @@ from vna.archive.rows import JournalRow, encode
 from vna.archive.writers import Writer
 from vna.errors import DigestMismatchError, StoreError
 from vna.model import ObjectStatus, Provenance, Receipt
-from vna.store import SYSTEM, Operations, SpoolFile, Store
+from vna.store import SYSTEM, Operations, Readable, SpoolFile, Store
 from vna.store.operations import store_errors
 
 OnReceipt = Callable[[Receipt, Provenance], None]
@@ -93,7 +92,7 @@ class ArchiveSink:
             raise
         return ArchiveIncoming(self, spool, announced, provenance)
 
-    def quarantine_bytes(self, source: Path | BinaryIO, code: str, provenance: Provenance) -> Receipt:
+    def quarantine_bytes(self, source: Path | Readable, code: str, provenance: Provenance) -> Receipt:
         """Keep bytes that cannot be a DICOM object, as they are, under their digest and with their reason ``code``.
 
         ``source`` is a file to copy, or an open one that is read to its end. The receipt is durable.
@@ -206,9 +205,7 @@ class ArchiveSink:
                     receipts[position] = self._duplicate(row)
                     pending.spool.discard()
                     return True
-        raise DigestMismatchError(
-            f"{places(pending.row)[-1].path} holds other bytes than its name says", hint="run 'vna scrub': the object is damaged"
-        )
+        raise damaged(places(pending.row)[-1].path)
 
     def _duplicate(self, row: JournalRow) -> Receipt:
         finished = self._finish(row.path)
@@ -321,6 +318,25 @@ def holds(store: Store, row: JournalRow) -> bool | None:
     if not store.exists(row.path):
         return None
     return store.size(row.path) == row.size and digest(store, row.path) == row.sha256
+
+
+def foresee(store: Store, row: JournalRow, foreseen: Mapping[str, str] = MappingProxyType({})) -> Receipt:
+    """Tell what would become of an object, without writing anything; ``foreseen`` are digests by path that would be there too."""
+    for place in places(row):
+        there = foreseen.get(place.path)
+        same = holds(store, place) if there is None else there == place.sha256
+        if same is None:
+            return place.receipt()
+        if same:
+            return replace(place.receipt(), state="duplicate")
+    raise damaged(places(row)[-1].path)
+
+
+def damaged(path: str) -> DigestMismatchError:
+    """Make the error that tells of an object whose bytes are not those that its name promises."""
+    return DigestMismatchError(
+        f"{path} holds other bytes than its name says", hint="the object is damaged: restore it from a copy"
+    )
 
 
 def digest(store: Store, path: str) -> str:

@@ -11,13 +11,14 @@ from typing import Any
 
 from vna.store.local import LocalStore
 from vna.store.operations import SYSTEM, Operations, SystemOperations
-from vna.store.port import Store
+from vna.store.port import Readable, Store
 from vna.store.spool import Spool, SpoolFile
 
 __all__ = [
     "SYSTEM",
     "LocalStore",
     "Operations",
+    "Readable",
     "Spool",
     "SpoolFile",
     "Store",

@@ -16,10 +16,7 @@ from typing import BinaryIO
 from vna.errors import InstanceMissingError, StoreError
 from vna.store.grouping import GroupCommit
 from vna.store.operations import APPEND_MODE, FILE_MODE, SYSTEM, Operations, store_errors
-from vna.store.port import checked, replaceable
-
-SCRATCH = "spool"
-"""Folder for temporary names, on the same file system as the objects."""
+from vna.store.port import Readable, checked, replaceable
 
 _PREFIX = "put-"
 _SCRATCH_LOCK = "scratch.lock"
@@ -36,9 +33,10 @@ class LocalStore:
     of this store respect. Thread-safe, and safe between processes of one machine.
     """
 
-    def __init__(self, root: Path | str, operations: Operations = SYSTEM) -> None:
+    def __init__(self, root: Path | str, operations: Operations = SYSTEM, *, scratch: str = "spool") -> None:
         self.root = Path(root).absolute()
         self.url = str(self.root)
+        self._scratch = self.root / scratch
         self._operations = operations
         self._lock = threading.Lock()
         self._known: set[Path] = {self.root}
@@ -73,6 +71,12 @@ class LocalStore:
         """See :meth:`vna.store.port.Store.put_file`."""
         checked(path)
         with store_errors("the file could not be stored"), local.open("rb") as source:
+            return self._put(source, path, replace=False)
+
+    def put_stream(self, source: Readable, path: str) -> bool:
+        """See :meth:`vna.store.port.Store.put_stream`."""
+        checked(path)
+        with store_errors("the object could not be stored"):
             return self._put(source, path, replace=False)
 
     def put_bytes(self, data: bytes, path: str) -> bool:
@@ -146,15 +150,22 @@ class LocalStore:
                     yield Path(entry.path).relative_to(self.root).as_posix()
             stack.extend(Path(entry.path) for entry in reversed(entries) if entry.is_dir(follow_symlinks=False))
 
-    def sweep(self) -> None:
-        """Remove what single puts of processes that died left in the scratch folder; put off while anybody is putting."""
+    def sweep(self, *, entirely: bool = False) -> None:
+        """Remove what single puts of processes that died left in the scratch folder; put off while anybody is putting.
+
+        ``entirely`` removes the scratch folder too, if nothing else is in it: for a store that is left to others.
+        """
         with store_errors("the scratch folder could not be swept"):
             try:
                 with self._locked(_SCRATCH_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                    for path in (self.root / SCRATCH).glob(f"{_PREFIX}*"):
+                    locks = [_SCRATCH_LOCK, _RENAME_LOCK] if entirely else []
+                    for path in [*self._scratch.glob(f"{_PREFIX}*"), *(self._scratch / name for name in locks)]:
                         path.unlink(missing_ok=True)
             except BlockingIOError:
                 return
+            if entirely:
+                self._known.discard(self._scratch)
+                self._operations.remove_folder(self._scratch)
 
     # -- writing
 
@@ -194,7 +205,7 @@ class LocalStore:
 
     @contextmanager
     def _locked(self, name: str, kind: int) -> Iterator[None]:
-        path = self.root / SCRATCH / name
+        path = self._scratch / name
         self._ensure_folder(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, APPEND_MODE)
         try:
@@ -203,12 +214,12 @@ class LocalStore:
         finally:
             os.close(descriptor)
 
-    def _put(self, source: BinaryIO | bytes, path: str, *, replace: bool) -> bool:
+    def _put(self, source: Readable | bytes, path: str, *, replace: bool) -> bool:
         target = self._target(path)
         with self._locked(_SCRATCH_LOCK, fcntl.LOCK_SH):
-            return self._put_through(self.root / SCRATCH / f"{_PREFIX}{secrets.token_hex(8)}", source, target, replace=replace)
+            return self._put_through(self._scratch / f"{_PREFIX}{secrets.token_hex(8)}", source, target, replace=replace)
 
-    def _put_through(self, scratch: Path, source: BinaryIO | bytes, target: Path, *, replace: bool) -> bool:
+    def _put_through(self, scratch: Path, source: Readable | bytes, target: Path, *, replace: bool) -> bool:
         descriptor = self._operations.create(scratch, FILE_MODE)
         try:
             try:
@@ -252,7 +263,7 @@ class LocalStore:
 
     def _probe_links(self) -> bool:
         """Try a hard link in the scratch folder, with the system's own calls: a probe is no part of the write order."""
-        folder = self.root / SCRATCH
+        folder = self._scratch
         folder.mkdir(parents=True, exist_ok=True)
         first, second = (folder / f"{_PREFIX}{secrets.token_hex(8)}" for _ in range(2))
         first.touch(exist_ok=False)

@@ -7,6 +7,13 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 
+class Readable(Protocol):
+    """Bytes that are read to their end."""
+
+    def read(self, size: int, /) -> bytes:
+        """Read up to ``size`` bytes; none at the end."""
+
+
 class Store(Protocol):
     """Objects under relative POSIX paths, written once.
 
@@ -38,6 +45,13 @@ class Store(Protocol):
 
     def put_file(self, local: Path, path: str) -> bool:
         """Store a copy of a local file; False when the path is taken. The local file stays."""
+
+    def put_stream(self, source: Readable, path: str) -> bool:
+        """Store what is read from ``source`` to its end; False when the path is taken.
+
+        What the source raises goes through to the caller, and nothing was stored then: a source that checks itself as it is read
+        is never stored wrongly.
+        """
 
     def put_bytes(self, data: bytes, path: str) -> bool:
         """Store a small object; False when the path is taken."""

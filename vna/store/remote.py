@@ -6,6 +6,7 @@ into a final name: an object is put as a whole from the local spool, and looked 
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -16,7 +17,7 @@ import fsspec
 
 from vna.errors import DigestMismatchError, InstanceMissingError
 from vna.store.operations import store_errors
-from vna.store.port import checked, replaceable
+from vna.store.port import Readable, checked, replaceable
 
 CONDITIONAL = frozenset({"s3", "s3a"})
 """Protocols whose ``mode="create"`` is a conditional put (If-None-Match) that the service decides, not a look beforehand."""
@@ -65,6 +66,15 @@ class FsspecStore:
                     raise
             self._check_size(target, size)
         return True
+
+    def put_stream(self, source: Readable, path: str) -> bool:
+        """See :meth:`vna.store.port.Store.put_stream`. It goes through a temporary file, to be whole before it is put."""
+        checked(path)
+        with store_errors("the object could not be put"), tempfile.NamedTemporaryFile() as spooled:
+            while chunk := source.read(1 << 20):
+                spooled.write(chunk)
+            spooled.flush()
+            return self.put_file(Path(spooled.name), path)
 
     def put_bytes(self, data: bytes, path: str) -> bool:
         """See :meth:`vna.store.port.Store.put_bytes`."""
