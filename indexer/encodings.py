@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from struct import Struct, unpack_from
 
 
@@ -71,6 +72,7 @@ def is_native(transfer_syntax_uid: str) -> bool:
     return transfer_syntax_uid in _NATIVE
 
 
+@lru_cache(maxsize=256)
 def declared_encoding(transfer_syntax_uid: str) -> Encoding | None:
     """Give the encoding that a transfer syntax stands for; None for a private or unknown one."""
     found = _BY_LABEL.get(transfer_syntax_uid)

@@ -95,6 +95,7 @@ class HeaderScanner:
         self._broken = ""
         self._recoveries = 0
         self._opener = 0  # the VR of the element that opened the present scope
+        self._is_disordered = False
         self._repeated: list[tuple[int, bytes]] = []
         if transfer_syntax_uid and not after and declared_encoding(transfer_syntax_uid) is None:
             self.header.note("TS_UNKNOWN", "(0002,0010)")
@@ -328,6 +329,8 @@ class HeaderScanner:
         scope_end -= base
         stop = scope_end if scope_end < end else end
         special = 0x7FE0 if kind <= _ITEM else 0
+        special_tag = special << 16
+        fast = short if explicit and not self._is_disordered else _NOTHING
         wanted = self._wanted if kind == _DATA_SET else _NOTHING
         need, in_value, opener, count = 8, False, self._opener, self._count
         broken = ""
@@ -343,6 +346,15 @@ class HeaderScanner:
                     # a scope of defined length ends here: it is left at the bottom of the loop
                 else:
                     group, element, vr, length = unpack(buf, pos)
+                    if vr in fast:  # nine of ten elements: nothing special about them, and the whole value is here
+                        tag = group << 16 | element
+                        after = pos + 8 + length
+                        if last < tag < special_tag and after <= stop and not length & 1 and length <= value_bytes:
+                            if tag in wanted:
+                                elements[tag] = buf[pos + 8 : after]
+                            last = tag
+                            pos = after
+                            continue
                     if group >= special and (group == 0xFFFE or not special):
                         # items and delimiters, and whatever stands where only those may
                         length = (length << 16 | vr) if codes.little else (vr << 16 | length)
@@ -438,7 +450,7 @@ class HeaderScanner:
                             if length > value_bytes:
                                 self.header.note("OVERSIZE_VALUE", tag_text(tag), f"{length} bytes")
                             else:
-                                if tag <= last and tag in elements and len(self._repeated) < 64:
+                                if tag in elements and len(self._repeated) < 64:
                                     self._repeated.append((tag, elements[tag]))
                                 elements[tag] = buf[start:after]
                         if tag <= last:
@@ -446,6 +458,7 @@ class HeaderScanner:
                                 self._padding(base + pos, count)
                                 return end
                             self._note_order(tag, last, kind)
+                            self._is_disordered, fast = True, _NOTHING
                         if tag > _FIRST:
                             last = tag
                         if opening < 0:
@@ -490,6 +503,8 @@ class HeaderScanner:
                     pos = start
                 stop = scope_end if scope_end < end else end
                 special = 0x7FE0 if kind <= _ITEM else 0
+                special_tag = special << 16
+                fast = short if explicit and not self._is_disordered else _NOTHING
                 wanted = self._wanted if kind == _DATA_SET else _NOTHING
             else:
                 if self._limit < self._limits.elements_multiframe and self.header.uid(SOP_CLASS_UID) in MANY_ELEMENTS:

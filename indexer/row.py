@@ -29,7 +29,8 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,12}")
 _VR_OF = {Kind.NAME: "PN", Kind.TEXT: "LO"}
 _EMPTY_ROW: dict[str, object] = {column.name: None for column in DICOM_COLUMNS}
 _Slot = tuple[str, Kind, dict[bytes, object]]
-_SLOTS: dict[int, _Slot] = {column.tag: (column.name, column.kind, {}) for column in DICOM_COLUMNS}
+_LITTLE: dict[int, _Slot] = {column.tag: (column.name, column.kind, {}) for column in DICOM_COLUMNS}
+_BIG: dict[int, _Slot] = {column.tag: (column.name, column.kind, {}) for column in DICOM_COLUMNS}
 
 
 def index_row(header: Header, problems: list[Problem] | None = None) -> dict[str, object]:
@@ -39,7 +40,7 @@ def index_row(header: Header, problems: list[Problem] | None = None) -> dict[str
     """
     row = _EMPTY_ROW.copy()
     row[TRANSFER_SYNTAX_UID] = header.transfer_syntax_uid or None
-    slots = _SLOTS
+    slots = _BIG if header.encoding is Encoding.EXPLICIT_BIG else _LITTLE
     for tag, raw in header.elements.items():
         slot = slots.get(tag)
         if slot is None or not raw:
@@ -56,17 +57,17 @@ def _decode(
     header: Header, tag: int, raw: bytes, kind: Kind, kept: dict[bytes, object], problems: list[Problem] | None
 ) -> object:
     if kind is Kind.SHORT:
-        if len(raw) == 2 or (len(raw) > 2 and len(raw) % 2 == 0):
-            return int.from_bytes(raw[:2], "big" if header.encoding is Encoding.EXPLICIT_BIG else "little")
-        _note(problems, "BAD_NUMBER", tag)
-        return None
-    if kind in _VR_OF:
+        if len(raw) % 2:
+            _note(problems, "BAD_NUMBER", tag)
+            return None
+        value: object = header.number(tag)
+    elif kind in _VR_OF:
         text, worked = decode_checked(raw, _VR_OF[kind], header.elements.get(SPECIFIC_CHARACTER_SET, b""))
         if not worked:
             _note(problems, "CHARSET", tag)
         if not raw.isascii() or b"\x1b" in raw:
             return text or None
-        value: object = text or None
+        value = text or None
     elif kind is Kind.INTEGER:
         value = _integer(raw)
         if value is None and raw.strip(b" \0"):
@@ -114,19 +115,28 @@ def identity_problems(header: Header, sop_class_uid: str = "", sop_instance_uid:
     problems: list[Problem] = []
     found = header.elements
     for tag, code in _REQUIRED:
-        if not header.uid(tag) and (header.has_header_end or tag in found):
+        raw = found.get(tag)
+        if (raw is None and header.has_header_end) or (raw is not None and not raw.strip(b" \0")):
             problems.append(Problem(code, tag_text(tag)))
     for announced, tag in ((sop_instance_uid, SOP_INSTANCE_UID), (sop_class_uid, SOP_CLASS_UID)):
-        if announced and header.uid(tag) and announced != header.uid(tag):
+        if announced and header.uid(tag) not in ("", announced):
             problems.append(Problem("SOP_MISMATCH", tag_text(tag)))
             break
     for tag in (SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_CLASS_UID):
         raw = found.get(tag)
-        if raw is not None and not _is_padded_uid(raw):
+        if raw is not None and raw not in _GOOD_UIDS and not _is_padded_uid(raw, tag != SOP_INSTANCE_UID):
             problems.append(Problem("BAD_UID", tag_text(tag)))
             break
     return problems
 
 
-def _is_padded_uid(raw: bytes) -> bool:
-    return is_uid(raw.removesuffix(b"\0").decode("latin_1"))
+_GOOD_UIDS: dict[bytes, None] = {}  # raw values that were judged before, since most repeat
+
+
+def _is_padded_uid(raw: bytes, is_repeated: bool) -> bool:
+    is_good = is_uid(raw.removesuffix(b"\0").decode("latin_1"))
+    if is_good and is_repeated:
+        if len(_GOOD_UIDS) >= _KEPT:
+            _GOOD_UIDS.clear()
+        _GOOD_UIDS[raw] = None
+    return is_good

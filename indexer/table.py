@@ -45,11 +45,11 @@ _S3_OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Rows that one writer numbered ``number``; numbers of a writer ascend."""
+    """Rows that one writer numbered ``number``; a writer's numbers ascend. Rows are mappings, or an Arrow table of the schema."""
 
     writer: str
     number: int
-    rows: Sequence[Row]
+    rows: Sequence[Row] | pa.Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +170,10 @@ class Table:
             try:
                 self.refresh()
                 due = [segment for segment in segments if self._is_due(segment)]
-                rows = [row for segment in due for row in segment.rows]
-                if rows:
-                    self._commit(rows, due)
-                return len(rows)
+                parts = [self._to_arrow(segment.rows) for segment in due if len(segment.rows)]
+                if parts:
+                    self._commit(pa.concat_tables(parts), due)
+                return sum(part.num_rows for part in parts)
             except CommitFailedError:
                 continue
             except (DeltaError, OSError) as exc:
@@ -184,14 +184,17 @@ class Table:
         held = self.transaction(segment.writer)
         return held is None or held < segment.number
 
-    def _commit(self, rows: Sequence[Row], due: Sequence[Segment]) -> None:
+    def _to_arrow(self, rows: Sequence[Row] | pa.Table) -> pa.Table:
+        return rows if isinstance(rows, pa.Table) else to_arrow(rows, self._schema)
+
+    def _commit(self, table: pa.Table, due: Sequence[Segment]) -> None:
         highest: dict[str, int] = {}
         for segment in due:
             highest[segment.writer] = max(segment.number, highest.get(segment.writer, -1))
         transactions = [Transaction(writer, number) for writer, number in sorted(highest.items())]
         write_deltalake(
             self._delta,
-            to_arrow(rows, self._schema),
+            table,
             mode="append",
             writer_properties=self._properties,
             commit_properties=CommitProperties(app_transactions=transactions, max_commit_retries=0),

@@ -1,0 +1,182 @@
+"""The command line: ``indexer scan``, ``indexer query``, ``indexer info``.
+
+stdout is data, stderr is progress and messages. Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted. What costs time to
+import is imported inside the commands.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from indexer.errors import IndexerError
+
+if TYPE_CHECKING:
+    from indexer.tree import Report
+
+log = logging.getLogger(__name__)
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """What is in these DICOM files? Index any tree of Part 10 files into a Delta Lake table, and ask it.
+
+    Exit codes: 0 done, 1 failed, 2 usage.
+    """
+
+
+@cli.command()
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--to", "table", required=True, metavar="TABLE", help="Folder or s3:// URL of the table; made if it is not there.")
+@click.option("--workers", type=click.IntRange(1), default=None, help="Processes to scan with. [default: one a core]")
+@click.option("--digest", is_flag=True, help="Read every file whole and keep its SHA-256.")
+@_json
+def scan(path: Path, table: str, workers: int | None, digest: bool, as_json: bool) -> None:
+    """Scan every file below PATH and add a row for each to TABLE.
+
+    Whatever a file is, it gets a row: what is wrong with it stands in the columns status and codes. Safe to repeat: files that
+    the table holds already, by path and size (with --digest by path and SHA-256), add nothing.
+    """
+    from indexer.tree import index_tree
+
+    result = index_tree(
+        path, table, workers=workers or os.cpu_count() or 1, with_digest=digest, report=_progress(sys.stderr.isatty())
+    )
+    if as_json:
+        click.echo(json.dumps(result.as_json()))
+        return
+    click.echo(
+        f"{result.found} files found, {result.added} added, {result.known} known already; of those added "
+        f"{result.flagged} flagged, {result.quarantined} quarantined ({result.seconds:.1f} s)"
+    )
+    if not result.added:
+        click.echo("Nothing to do: the table holds all of them.")
+    for code, count in result.codes.most_common():
+        click.echo(f"  {code:<24}{count:>8}")
+
+
+@cli.command()
+@click.argument("table")
+@click.argument("sql")
+@_json
+def query(table: str, sql: str, as_json: bool) -> None:
+    """Run one SELECT over TABLE: the view `instances` has the columns that docs/index-schema.md lists.
+
+    Example: indexer query TABLE "SELECT Modality, count(*) AS n FROM instances GROUP BY 1 ORDER BY n DESC"
+    """
+    from indexer.query import connect
+    from indexer.query import query as run
+
+    con = connect(table, overlays_url=_overlays(table))
+    try:
+        rows = run(con, sql)
+    finally:
+        con.close()
+    if as_json:
+        click.echo(json.dumps(rows, default=_text, ensure_ascii=False))
+    else:
+        _print_rows(rows)
+
+
+@cli.command()
+@click.argument("table")
+@_json
+def info(table: str, as_json: bool) -> None:
+    """Tell what TABLE holds: instances, studies, bytes of its files, version."""
+    from indexer.query import connect
+    from indexer.query import query as run
+    from indexer.table import Table
+
+    state = Table.open(table).info()
+    con = connect(table)
+    try:
+        counts = run(
+            con,
+            "SELECT count(*) AS rows, count(DISTINCT StudyInstanceUID) AS studies, count(DISTINCT SeriesInstanceUID) AS series, "
+            "count(*) FILTER (status = 'flagged') AS flagged, count(*) FILTER (status = 'quarantined') AS quarantined "
+            "FROM received",
+        )[0]
+    finally:
+        con.close()
+    made = {"table": table, "instances": counts.pop("rows"), **counts, "files": state.files, "bytes": state.bytes}
+    made["version"] = state.version
+    if as_json:
+        click.echo(json.dumps(made))
+    else:
+        _print_rows([made])
+
+
+def _overlays(table: str) -> str | None:
+    """The table of revisions that lies beside an archive's table of instances, so that corrected values are seen."""
+    beside = Path(table).parent / "overlays"
+    return str(beside) if "://" not in table and Path(table).name == "instances" and beside.is_dir() else None
+
+
+def _progress(is_terminal: bool) -> Report:
+    started = last = time.monotonic()
+
+    def report(done: int, size: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= (0.2 if is_terminal else 10):
+            last = now
+            rate = done / (now - started)
+            click.echo(f"\r{done} files, {rate:.0f}/s, {size / 2**20:.0f} MiB", err=True, nl=not is_terminal)
+
+    return report
+
+
+def _text(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _print_rows(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print rows separated by tabs, with their names first; NULL is empty."""
+    for number, row in enumerate(rows):
+        if not number:
+            click.echo("\t".join(row))
+        click.echo("\t".join("" if value is None else _one_line(_text(value)) for value in row.values()))
+
+
+def _one_line(text: str) -> str:
+    """Keep control characters of a file's values from acting on the terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit."""
+    try:
+        cli.main(args=arguments, prog_name="indexer", standalone_mode=False)
+    except click.ClickException as exc:
+        exc.show()
+        sys.exit(exc.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except IndexerError as exc:
+        click.echo(f"Error: {exc}", err=True)
+        if exc.hint:
+            click.echo(f"Hint: {exc.hint}", err=True)
+        sys.exit(exc.exit_code)
+    except Exception as exc:  # noqa: BLE001 - the last boundary: one line for the user, the traceback for the log
+        log.debug("unexpected", exc_info=True)
+        click.echo(f"Error: unexpected {type(exc).__name__}", err=True)
+        sys.exit(1)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
