@@ -35,7 +35,7 @@ def _check(node: Node, local: Local) -> dict[str, object]:
     result: dict[str, object] = {"node": node.name, "ae_title": node.ae_title, "host": node.host, "port": node.port, "ok": False}
     if node.kind != "dimse":
         return result | {"ok": True, "skipped": f"a {node.kind} node takes no C-ECHO"}
-    from vna.dimse import echo
+    from vna.dimse.echo import echo
 
     try:
         seconds = echo(node, local)

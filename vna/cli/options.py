@@ -15,14 +15,13 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would b
 workers_option = click.option(
     "--workers", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N", help="How many at once; default: the cores."
 )
+study_option = click.option(
+    "--study", "studies", multiple=True, metavar="UID", help="Only this Study Instance UID; may be repeated."
+)
+where_option = click.option("--where", metavar="SQL", help="A condition over the view `instances`, in DuckDB's SQL.")
+limit_option = click.option("--limit", type=click.IntRange(1), metavar="N", help="At most N studies.")
 
 
 def selection_options(function: _F) -> _F:
     """Add ``--study``, ``--where`` and ``--limit``."""
-    for option in (
-        click.option("--limit", type=click.IntRange(1), metavar="N", help="At most N studies."),
-        click.option("--where", metavar="SQL", help="A condition over the view `instances`, in DuckDB's SQL."),
-        click.option("--study", "studies", multiple=True, metavar="UID", help="Only this Study Instance UID; may be repeated."),
-    ):
-        function = option(function)
-    return function
+    return study_option(where_option(limit_option(function)))

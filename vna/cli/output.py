@@ -12,6 +12,9 @@ import click
 
 from vna.model import Progress, Report, silent
 
+SOME_FAILED = 3
+"""Exit code: done, but some studies failed or wait for a person."""
+
 
 def emit(result: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
     """Print a result: as one JSON object, or as two columns."""
@@ -37,6 +40,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         shown.add_row(*(_text(value) for value in row.values()))
     Console(width=None if sys.stdout.isatty() else 200).print(shown, markup=False)
+
+
+def some_failed(count: int | bool) -> int:
+    """Give the exit code of a run that ended: 0, or 3 when something failed or waits for a person."""
+    return SOME_FAILED if count else 0
 
 
 def _text(value: Any) -> str:

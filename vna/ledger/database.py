@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, select
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
@@ -52,6 +52,11 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+    def copy_to(self, path: Path) -> None:
+        """Write a copy of an SQLite database, as it stands in one moment, to a new file."""
+        with _translated(), self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+            conn.execute(text("VACUUM INTO :path"), {"path": str(path)})
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -138,10 +143,10 @@ def _translated() -> Iterator[None]:
     except VnaError:
         raise
     except OperationalError as exc:
-        text = str(exc.orig).lower()
-        if "locked" in text or "busy" in text:
+        said = str(exc.orig).lower()
+        if "locked" in said or "busy" in said:
             raise LockedError("another process keeps the ledger's write lock", hint="try again when it has ended") from exc
-        if "full" in text or "no space" in text:
+        if "full" in said or "no space" in said:
             raise StoreFullError("no room is left for the ledger", hint="free some space; nothing was lost") from exc
         raise StoreError(f"the ledger's database does not answer: {exc.orig}") from exc
     except DatabaseError as exc:

@@ -10,6 +10,7 @@ from typing import Self
 from sqlalchemy.engine import make_url
 
 from vna.ledger.accounts import Accounts, Status, Unmigrated
+from vna.ledger.backup import back_up
 from vna.ledger.database import Database
 from vna.ledger.expected import Expected
 from vna.ledger.leases import Leases
@@ -75,6 +76,13 @@ class Ledger:
         folder = self.folder / EVIDENCE
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def back_up(self, folder: Path) -> Path:
+        """Copy the ledger, as it stands in one moment, to a new file in ``folder`` and return its path.
+
+        SQLite only: raises ConfigError for another database, whose own tool does it better, StoreError where it cannot be written.
+        """
+        return back_up(self._database, folder)
 
     def close(self) -> None:
         """Give back every lease and close the database."""
