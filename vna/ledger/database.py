@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, select, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
@@ -55,8 +56,14 @@ class Database:
 
     def copy_to(self, path: Path) -> None:
         """Write a copy of an SQLite database, as it stands in one moment, to a new file."""
-        with _translated(), self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
-            conn.execute(text("VACUUM INTO :path"), {"path": str(path)})
+        connection = self._engine.raw_connection()
+        try:
+            driver: Any = connection.driver_connection
+            driver.execute("VACUUM INTO ?", (str(path),))
+        except sqlite3.Error as exc:
+            raise StoreError(f"the ledger could not be copied: {exc}", hint="is there room, and may the folder be written?") from exc
+        finally:
+            connection.close()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

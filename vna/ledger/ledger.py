@@ -80,7 +80,7 @@ class Ledger:
     def back_up(self, folder: Path) -> Path:
         """Copy the ledger, as it stands in one moment, to a new file in ``folder`` and return its path.
 
-        SQLite only: raises ConfigError for another database, whose own tool does it better, StoreError where it cannot be written.
+        SQLite only: raises ConfigError for another database, whose own tool does it better, StoreError if it cannot be written.
         """
         return back_up(self._database, folder)
 
