@@ -28,7 +28,7 @@ removed subject test unknown unnamed yes
 """
 _PLACEHOLDERS = frozenset(_PLACEHOLDER_WORDS.split())
 _TEXT = frozenset(("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"))
-_CODED = frozenset((0x00080005, 0x00080008, 0x00080060, 0x00080064, 0x00185100))
+_TERM_GROUPS = (0x0008, 0x0028)
 _OURS = frozenset((0x00120062, 0x00120063, 0x00120064, 0x00280303))
 
 
@@ -163,7 +163,7 @@ def _is_searched(kind: str, vr: str, tag: int) -> bool:
         return vr == "UI" or vr in _TEXT
     if kind == "birth date":
         return vr in _TEXT or vr in ("DA", "DT")
-    return vr in _TEXT or (vr == "CS" and tag not in _CODED and tag >> 16 != 0x0028)
+    return vr in _TEXT or (vr == "CS" and tag >> 16 not in _TERM_GROUPS)
 
 
 def _matches(pattern: re.Pattern[str], kind: str, text: str) -> bool:
@@ -181,7 +181,7 @@ def _raw_leaks(content: bytes, ds: Dataset, needles: _Needles, dates_retained: b
     if not hits:
         return []
     for _, vr, tag, text in _texts(ds):
-        is_coded = vr == "CS" and (tag in _CODED or tag >> 16 == 0x0028)
+        is_coded = vr == "CS" and tag >> 16 in _TERM_GROUPS
         if tag in _OURS or is_coded or vr in ("DS", "IS") or (dates_retained and vr in ("DA", "DT")):
             value = text.lower().encode("utf-8", "replace")
             if any(pattern.search(value) for _, pattern in hits):

@@ -20,8 +20,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from vna.deid.engine import TopLevel
 from vna.deid.filters import Coordinates
+from vna.deid.top_level import TopLevel
 
 _NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
 _LOSSLESS = (RLELossless, JPEG2000Lossless, JPEGLSLossless)

@@ -8,30 +8,37 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 from vna.deid.descriptors import clean_text
 from vna.deid.identifiers import own_identifiers
 from vna.deid.marks import dummy_code_sequence, method_elements
 from vna.deid.recipe import Recipe
-from vna.deid.table import Actions, Op, Profile, iod_types, settle, tag_of
+from vna.deid.table import Actions, Op, Profile, iod_types, settle
+from vna.deid.top_level import (
+    PATIENT_ID,
+    SERIES_INSTANCE_UID,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    STUDY_INSTANCE_UID,
+    Span,
+    TopLevel,
+    read_top_level,
+)
 from vna.deid.values import Key, Patient, capped_age, dummy, shift_values
 from vna.part10.elements import (
-    DOUBLE_FLOAT_PIXEL_DATA,
-    FLOAT_PIXEL_DATA,
     IMPLICIT_LE,
     ITEM,
     ITEM_DELIMITER,
     LONG_VRS,
     MAX_DEPTH,
-    PIXEL_DATA,
     SEQUENCE_DELIMITER,
+    SHORT_VRS,
     UNDEFINED,
     Encoding,
     StructureError,
     TruncatedError,
-    actual_encoding,
     element_bytes,
     header_bytes,
     is_private,
@@ -40,66 +47,12 @@ from vna.part10.elements import (
     vr_of,
 )
 
-PIXEL_TAGS = (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA)
-SOP_CLASS_UID = 0x00080016
-SOP_INSTANCE_UID = 0x00080018
-STUDY_INSTANCE_UID = 0x0020000D
-SERIES_INSTANCE_UID = 0x0020000E
-PATIENT_ID = 0x00100020
-ISSUER_OF_PATIENT_ID = 0x00100021
-
 _TEXT_VRS = frozenset((b"LO", b"LT", b"SH", b"ST", b"UC", b"UT"))
 _SCRUBBED_VRS = _TEXT_VRS | {b"AE", b"CS", b"PN", b"UR"}
-_TERMS = frozenset((0x00080005, 0x00080008, 0x00080060, 0x00080064, 0x00185100))
-"""Coded strings of closed sets (character set, image type, modality, ...): a name in them is a coincidence."""
+_TERM_GROUPS = (0x0008, 0x0028)
+"""Groups whose coded strings are terms of the Standard (modality, image type, ...): a patient's name in one is a coincidence."""
+_PLAIN_VRS = SHORT_VRS | (LONG_VRS - {b"SQ", b"UN"})
 _NEVER = 1 << 40
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """One top-level element of the source: where its header, its value and the next element begin."""
-
-    tag: int
-    vr: bytes
-    length: int
-    at: int
-    value_at: int
-    end: int
-
-
-@dataclass(slots=True)
-class TopLevel:
-    """The top-level elements of a data set up to its pixel data, and what they say about the object."""
-
-    buffer: bytes
-    encoding: Encoding
-    spans: list[Span]
-    pixel: Span | None = None
-    found: dict[int, Span] = field(default_factory=dict)
-
-    def value(self, tag: int) -> bytes:
-        """Give an element's raw value without padding; empty where it is absent."""
-        span = self.found.get(tag)
-        if span is None or span.length == UNDEFINED:
-            return b""
-        return self.buffer[span.value_at : span.end].strip(b" \0")
-
-    def text(self, keyword: str) -> str:
-        """Give an element's value by keyword, as text of one byte a character."""
-        tag = tag_of(keyword)
-        return self.value(tag).decode("latin-1") if tag is not None else ""
-
-    def number(self, keyword: str, missing: int = 0) -> int:
-        """Give an element of VR US or IS as a number."""
-        tag = tag_of(keyword)
-        span = self.found.get(tag) if tag is not None else None
-        if span is None:
-            return missing
-        raw = self.buffer[span.value_at : span.end]
-        if (span.vr or vr_of(span.tag)) == b"IS":
-            digits = raw.strip(b" \0")
-            return int(digits) if digits.isdigit() else missing
-        return int.from_bytes(raw[:2], "little" if self.encoding.little_endian else "big") if len(raw) >= 2 else missing
 
 
 @dataclass(slots=True)
@@ -115,30 +68,6 @@ class Edited:
     modality: str
     actions: Counter[str]
     uids: dict[bytes, bytes]
-
-
-def read_top_level(buffer: bytes, encoding: Encoding) -> TopLevel:
-    """Find the top-level elements up to the first pixel data element, whose value need not be in ``buffer``.
-
-    Raises TruncatedError when the buffer ends before that (read more and try again), StructureError for what is no data set.
-    """
-    encoding = actual_encoding(buffer[:8], encoding)
-    top = TopLevel(buffer, encoding, [])
-    at, end = 0, len(buffer)
-    while at < end:
-        header = read_header(buffer, at, encoding)
-        tag, vr, length, value_at = header
-        if tag in PIXEL_TAGS:
-            top.pixel = Span(tag, vr, length, at, value_at, value_at)
-            break
-        if tag >> 16 == 0xFFFE:
-            raise StructureError("STRUCTURE", "a delimiter stands outside of any sequence")
-        after = skip_value(buffer, header, encoding)
-        span = Span(tag, vr, length, at, value_at, after)
-        top.spans.append(span)
-        top.found.setdefault(tag, span)
-        at = after
-    return top
 
 
 class Engine:
@@ -157,7 +86,7 @@ class Engine:
         """
         known = known + own_identifiers(top)
         edited = _Pass(self, top, patient, None).run(cleaned_pixels)
-        pattern = leak_pattern(known)
+        pattern = leak_pattern(known) if _may_leak(edited.data, known) else None
         if pattern is not None and pattern.search(edited.data):
             edited = _Pass(self, top, patient, pattern).run(cleaned_pixels)
         return edited
@@ -168,6 +97,12 @@ class Engine:
         if top.pixel is not None:
             raise StructureError("DUP_IDENTITY_TAG", "the data set has two pixel data elements")
         return _Pass(self, top, patient, None).elements_only()
+
+
+def _may_leak(data: bytes, known: tuple[bytes, ...]) -> bool:
+    """Look for the identifiers without regard to their borders, at memory speed: nearly every object ends here."""
+    lowered = data.lower()
+    return any(value.lower() in lowered for value in known)
 
 
 def leak_pattern(known: tuple[bytes, ...]) -> re.Pattern[bytes] | None:
@@ -233,7 +168,7 @@ class _Pass:
 
     def _top_level(self, ours: dict[int, bytes]) -> list[bytes]:
         """Edit the top level, and set our own elements in the order of their tags."""
-        buffer, encoding = self.top.buffer, self.top.encoding
+        buffer, ops = self.top.buffer, self.ops
         pending = sorted(ours, reverse=True)
         next_tag = pending[-1] if pending else _NEVER
         out: list[bytes] = []
@@ -241,40 +176,38 @@ class _Pass:
         reserved: dict[int, bytes] = {}
         for span in self.top.spans:
             tag = span.tag
-            if tag >= next_tag:
-                if kept_from >= 0:
-                    out.append(buffer[kept_from : span.at])
-                    kept_from = -1
-                while tag >= next_tag:
-                    out.append(ours[pending.pop()])
-                    next_tag = pending[-1] if pending else _NEVER
-            op = self.ops.get(tag, Op.REMOVE)
-            if tag in ours:
-                op = Op.REMOVE
-            elif op is Op.REMOVE and self.table.safe_private and is_private(tag):
-                op = self._private(tag, buffer[span.value_at : span.end], reserved)
-            if op is Op.KEEP and self._is_plain(span.tag, span.vr, span.length, encoding):
-                if kept_from < 0:
-                    kept_from = span.at
+            is_plain = tag < next_tag and ops.get(tag) is Op.KEEP and self._is_plain(tag, span.vr, span.length)
+            if is_plain and kept_from < 0:
+                kept_from = span.at
+            if is_plain:
                 continue
             if kept_from >= 0:
                 out.append(buffer[kept_from : span.at])
                 kept_from = -1
-            if op is not Op.REMOVE:
-                header = (tag, span.vr, span.length, span.value_at)
-                self._element(header, op, buffer, encoding, out, 0)
-            else:
-                self.counts["removed"] += 1
+            while tag >= next_tag:
+                out.append(ours[pending.pop()])
+                next_tag = pending[-1] if pending else _NEVER
+            self._top_level_element(span, tag in ours, reserved, out)
         if kept_from >= 0:
             out.append(buffer[kept_from : self.top.spans[-1].end])
         out.extend(ours[tag] for tag in reversed(pending))
         return out
 
-    def _is_plain(self, tag: int, vr: bytes, length: int, encoding: Encoding) -> bool:
+    def _top_level_element(self, span: Span, is_ours: bool, reserved: dict[int, bytes], out: list[bytes]) -> None:
+        tag = span.tag
+        op = Op.REMOVE if is_ours else self.ops.get(tag, Op.REMOVE)
+        if op is Op.REMOVE and self.table.safe_private and is_private(tag):
+            op = self._private(tag, self.top.buffer[span.value_at : span.end], reserved)
+        if op is Op.REMOVE:
+            self.counts["removed"] += 1
+        else:
+            self._element((tag, span.vr, span.length, span.value_at), op, self.top.buffer, self.top.encoding, out, 0)
+
+    def _is_plain(self, tag: int, vr: bytes, length: int) -> bool:
         """Say whether a kept element is copied as it is: no items to edit, and no text to search."""
-        if vr == b"SQ" or length == UNDEFINED or ((not vr or vr == b"UN") and vr_of(tag) == b"SQ"):
+        if self.pattern is not None or length == UNDEFINED:
             return False
-        return self.pattern is None
+        return vr in _PLAIN_VRS or ((not vr or vr == b"UN") and vr_of(tag) != b"SQ")
 
     def _private(self, tag: int, value: bytes, reserved: dict[int, bytes]) -> Op:
         """Keep a private element that the recipe calls safe, and the creator of its block (PS3.15 E.3.10)."""
@@ -318,7 +251,7 @@ class _Pass:
         if value is None:
             self.counts["removed"] += 1
             return after
-        is_term = real_vr == b"CS" and (tag in _TERMS or tag >> 16 == 0x0028)
+        is_term = real_vr == b"CS" and tag >> 16 in _TERM_GROUPS
         if self.pattern is not None and real_vr in _SCRUBBED_VRS and not is_term and self.pattern.search(value):
             self.counts["scrubbed"] += 1
             value = dummy(real_vr)
@@ -415,7 +348,7 @@ class _Pass:
                 break
             op = self.ops.get(tag, Op.REMOVE)
             after = value_at + length
-            if op is Op.KEEP and after <= end and self._is_plain(tag, vr, length, encoding):
+            if op is Op.KEEP and after <= end and self._is_plain(tag, vr, length):
                 if kept_from < 0:
                     kept_from = at
                 at = after

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydicom._uid_dict import UID_dictionary
 
-from vna.deid.engine import SERIES_INSTANCE_UID, SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, TopLevel
+from vna.deid.top_level import SERIES_INSTANCE_UID, SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, TopLevel
 
 HOLDS: dict[str, tuple[str, str]] = {
     "UID_CONFLICT": ("another object under the same SOP Instance UID is in the selection", "PS3.5 9"),

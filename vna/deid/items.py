@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vna.deid.engine import TopLevel
+from vna.deid.top_level import TopLevel
 from vna.part10.elements import ITEM, ITEM_DELIMITER, SEQUENCE_DELIMITER, UNDEFINED, read_header, skip_value
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vna.deid.cleaning import UncleanableError, clean
-from vna.deid.engine import ISSUER_OF_PATIENT_ID, PATIENT_ID, STUDY_INSTANCE_UID, Edited, Engine, Span, TopLevel, read_top_level
+from vna.deid.engine import Edited, Engine
 from vna.deid.holds import Hold, object_hold
 from vna.deid.pixels import PixelPolicy
+from vna.deid.top_level import ISSUER_OF_PATIENT_ID, PATIENT_ID, STUDY_INSTANCE_UID, Span, TopLevel, read_top_level
 from vna.deid.values import Patient
 from vna.part10 import file_meta
 from vna.part10.elements import (

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vna.deid.engine import SERIES_INSTANCE_UID, SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, TopLevel
 from vna.deid.filters import Coordinates, Lookup, PixelRule
 from vna.deid.holds import Hold
 from vna.deid.table import tag_of
+from vna.deid.top_level import SERIES_INSTANCE_UID, SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, TopLevel
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _GREY = """\

@@ -6,7 +6,6 @@ reference follows what it refers to, and two keys share nothing. The key is neve
 
 from __future__ import annotations
 
-import base64
 import hmac
 import re
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ _PARTIAL_DATE_TIME = re.compile(rb"(?:\d{4}|\d{6})(?:[+-]\d{4})?$|" + _DATE_TIME
 _TIME = re.compile(rb"\d{2}(?::?\d{2}(?::?\d{2}(?:\.\d{1,6})?)?)?$")
 _AGE = re.compile(rb"(\d{3})([DWMY])$")
 _YEARS = {b"D": 365.25, b"W": 52.18, b"M": 12, b"Y": 1}
+_BASE_32 = bytes(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[byte & 31] for byte in range(256))
 _CACHED_UIDS = 200_000
 
 
@@ -70,7 +70,7 @@ class Key:
         """Map an identifier to ``characters`` (at most 16, so that VR SH holds it) of base 32; the empty one stays empty."""
         if not old:
             return b""
-        return base64.b32encode(self.digest(kind, old))[:characters]
+        return self.digest(kind, old)[:characters].translate(_BASE_32)
 
     def patient_pseudonym(self, patient: Patient) -> bytes:
         """Map a patient to the new Patient ID."""

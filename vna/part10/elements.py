@@ -117,6 +117,8 @@ def read_header(buffer: bytes | memoryview, at: int, encoding: Encoding) -> tupl
             group, element, length = encoding.head(buffer, at)
             return group << 16 | element, b"", length, at + 8
         group, element, vr, length = encoding.head(buffer, at)
+        if vr in SHORT_VRS:
+            return group << 16 | element, vr, length, at + 8
         if vr in LONG_VRS:
             return group << 16 | element, vr, encoding.long(buffer, at + 8)[0], at + 12
         if group == 0xFFFE or not (vr.isalpha() and vr.isupper()):

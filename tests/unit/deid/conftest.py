@@ -13,8 +13,9 @@ import pytest
 from pydicom.dataset import Dataset
 
 from tests.support.instances import data_set_of, part10_bytes
-from vna.deid.engine import PATIENT_ID, Edited, Engine, read_top_level
+from vna.deid.engine import Edited, Engine
 from vna.deid.recipe import load_recipe
+from vna.deid.top_level import PATIENT_ID, read_top_level
 from vna.deid.values import Key, Patient
 from vna.part10 import file_meta
 from vna.part10.elements import DEFLATED_UIDS, encoding_of
