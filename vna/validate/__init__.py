@@ -13,7 +13,8 @@ from vna.validate.across import ArchiveFinding
 from vna.validate.registry import CODES
 from vna.validate.report import write_report
 from vna.validate.result import FindingCount, Place, ValidateResult
-from vna.validate.stage import Plan, ValidateOptions, plan, run
+from vna.validate.selection import ValidateOptions
+from vna.validate.stage import Plan, plan, run
 
 __all__ = [
     "ArchiveFinding",

@@ -139,6 +139,38 @@ _across(
 )
 
 
+_COMPARED = "{rows} AS row JOIN pixel_digests AS digest ON row.sha256 = digest.sha256 AND digest.pixels <> 'none'"
+
+ACROSS_PIXELS = (
+    AcrossRule(
+        define(
+            "SAME_PIXELS",
+            Severity.WARNING,
+            "The same pixel data stand under different SOP Instance UIDs (looked for with --pixels).",
+            "PS3.5 9",
+            scope=Scope.ARCHIVE,
+        ),
+        f"""SELECT StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, 'one of ' || copies || ' UIDs' FROM (
+             SELECT *, count(*) OVER (PARTITION BY pixels) AS copies FROM (
+              SELECT DISTINCT row.StudyInstanceUID, row.SeriesInstanceUID, row.SOPInstanceUID, digest.pixels FROM {_COMPARED}))
+            WHERE copies > 1""",
+    ),
+    AcrossRule(
+        define(
+            "UID_TWO_PICTURES",
+            Severity.ERROR,
+            "One SOP Instance UID stands for different pixel data (looked for with --pixels).",
+            "PS3.5 9",
+            scope=Scope.ARCHIVE,
+        ),
+        f"""SELECT min(row.StudyInstanceUID), min(row.SeriesInstanceUID), row.SOPInstanceUID,
+             count(DISTINCT digest.pixels) || ' pictures' FROM {_COMPARED}
+            GROUP BY row.SOPInstanceUID, row.TransferSyntaxUID HAVING count(DISTINCT digest.pixels) > 1""",
+    ),
+)
+"""Rules that need the digests of pixel data."""
+
+
 def junk_sql(patterns: Sequence[str]) -> str:
     """Build the query for studies whose patient or description says that they are no patient's, by one expression."""
     expression = "|".join(f"(?:{pattern})" for pattern in patterns).replace("'", "''")
@@ -168,9 +200,14 @@ JUNK = define(
 )
 
 
-def findings_across(connection: Connection, rows: str, junk: Sequence[str] = JUNK_PATTERNS) -> Iterator[ArchiveFinding]:
-    """Ask every rule across instances about ``rows``, a table or view of the connection, in the registry's order."""
-    every = [*ACROSS, *([AcrossRule(JUNK, junk_sql(junk))] if junk else [])]
+def findings_across(
+    connection: Connection, rows: str, junk: Sequence[str] = JUNK_PATTERNS, *, pixels: bool = False
+) -> Iterator[ArchiveFinding]:
+    """Ask every rule across instances about ``rows``, a table or view of the connection, in the registry's order.
+
+    With ``pixels`` the connection has a table ``pixel_digests`` (sha256, pixels) too.
+    """
+    every = [*ACROSS, *(ACROSS_PIXELS if pixels else ()), *([AcrossRule(JUNK, junk_sql(junk))] if junk else [])]
     for rule in every:
         result = connection.execute(rule.sql.format(rows=rows) + " ORDER BY ALL")
         while batch := result.fetchmany(1000):

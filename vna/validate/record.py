@@ -1,23 +1,11 @@
-"""Where findings are kept: one record an object, with the set of rules that made it: a second run has only the new to do."""
+"""Findings as text, the way they are kept: JSON that any tool reads."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from vna.model import Finding, Severity
-from vna.validate.check import Checked
-
-
-class FindingLog(Protocol):
-    """What validation asks of the place where findings are kept: the ledger, by :class:`vna.validate.ledger_log.LedgerLog`."""
-
-    def known(self, digests: Sequence[str], ruleset: str) -> Mapping[str, tuple[Finding, ...]]:
-        """Give the findings of those objects that were validated under this set of rules; one without any has ``()``."""
-
-    def record(self, checked: Sequence[Checked], ruleset: str) -> None:
-        """Keep the findings of these objects in place of earlier ones; durable when it returns."""
 
 
 def encode(findings: Sequence[Finding]) -> str:

@@ -95,6 +95,12 @@ class Tally:
             self.counts[code] += 1
             self.breakdown[code, place] += 1
 
+    def add_opinion(self, place: Place, findings: Iterable[Finding]) -> None:
+        """Count what another program says of an instance that is counted already."""
+        for code in {finding.code for finding in findings}:
+            self.counts[code] += 1
+            self.breakdown[code, place] += 1
+
     def add_across(self, found: ArchiveFinding) -> None:
         """Count one finding across instances."""
         self.counts[found.code] += 1

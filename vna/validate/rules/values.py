@@ -139,6 +139,20 @@ def bad_uid(instance: Instance) -> Iterator[Found]:
             yield Found(visit.where, bad[:3])
 
 
+@rule("UID_ROOT", Severity.INFO, "A UID begins with a root that does not exist.", "PS3.5 9.1; ISO/IEC 8824")
+def uid_root(instance: Instance) -> Iterator[Found]:
+    """Find UIDs that nobody can have been given: the first component is over 2, or the second over 39 under 0 or 1."""
+    for visit in _public(instance, "UI"):
+        bad = tuple(value for value in (text.rstrip("\0") for text in _values(visit)) if _is_uid(value) and not _has_root(value))
+        if bad:
+            yield Found(visit.where, bad[:3])
+
+
+def _has_root(uid: str) -> bool:
+    first, _, rest = uid.partition(".")
+    return not uid or first == "2" or (first in ("0", "1") and int(rest.partition(".")[0] or 40) < 40)
+
+
 def _is_uid(value: str) -> bool:
     return not value or (len(value) <= 64 and _UI.fullmatch(value) is not None)
 
