@@ -171,7 +171,7 @@ def main(arguments: list[str] | None = None) -> None:
         if exc.hint:
             click.echo(f"Hint: {exc.hint}", err=True)
         sys.exit(exc.exit_code)
-    except Exception as exc:  # noqa: BLE001 - the last boundary: one line for the user, the traceback for the log
+    except Exception as exc:  # the last boundary: one line for the user, the traceback for the log
         log.debug("unexpected", exc_info=True)
         click.echo(f"Error: unexpected {type(exc).__name__}", err=True)
         sys.exit(1)

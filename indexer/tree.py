@@ -5,7 +5,6 @@ Nouns: tree (a folder, or one file), batch (some files that one process scans at
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import signal
@@ -16,7 +15,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, islice
 from multiprocessing import get_context
@@ -25,19 +23,16 @@ from typing import Any
 
 import pyarrow as pa
 
+from indexer.batch import scan_batch
 from indexer.columns import to_arrow
 from indexer.errors import UsageError
-from indexer.problems import Disposition
 from indexer.query import connect, query
-from indexer.scan import scan_file
 from indexer.table import Segment, Table
 
 log = logging.getLogger(__name__)
 
-_BATCH = 200
+_BATCH = 500
 _ROWS_A_COMMIT = 20_000
-_HASH_BYTES = 1 << 20
-_STATUS = {Disposition.ACCEPT: "stored", Disposition.WARN: "flagged", Disposition.QUARANTINE: "quarantined"}
 
 _Row = dict[str, Any]
 Report = Callable[[int, int], None]
@@ -137,7 +132,7 @@ def _new_files(
 
 
 def walk(root: Path, table: Path) -> Iterator[_Found]:
-    """List the regular files below ``root`` in a stable order, with paths relative to the tree; the table itself is left out when it lies inside."""
+    """List the regular files below ``root`` in a stable order, paths relative to it; a table that lies inside is left out."""
     if root.is_file():
         yield _Found(root.name, root.stat().st_size)
         return
@@ -193,34 +188,6 @@ def _scan_all(
 def _ignore_interrupts() -> None:
     """Ctrl-C reaches every process of the terminal; only the first one answers it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def scan_batch(folder: str, source: str, paths: list[str], *, with_digest: bool) -> list[_Row]:
-    """Scan files of one folder tree; gives whole rows. Runs in a worker process; never raises on bad files."""
-    rows = []
-    for path in paths:
-        name = os.path.join(folder, path)  # noqa: PTH118 - bytes that are no UTF-8 survive as they are
-        scan = scan_file(name)
-        row: _Row = scan.row()
-        row["path"], row["size"], row["source"] = path.encode("utf-8", "backslashreplace").decode(), scan.size, source
-        row["sha256"] = _digest(name) if with_digest else None
-        row["received_at"] = datetime.now(UTC)
-        row["codes"] = scan.codes
-        row["status"] = _STATUS[scan.disposition]
-        rows.append(row)
-    return rows
-
-
-def _digest(path: str) -> str | None:
-    try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - see scan_batch
-            digest, buffer = hashlib.sha256(), bytearray(_HASH_BYTES)
-            view = memoryview(buffer)
-            while count := file.readinto(buffer):
-                digest.update(view[:count])
-            return digest.hexdigest()
-    except OSError:
-        return None
 
 
 def _count(result: TreeResult, rows: list[_Row], kept: list[_Row]) -> None:
