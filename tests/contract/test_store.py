@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 import uuid
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,34 @@ def test_listing_names_objects_at_every_depth_in_a_stable_order(store: Store) ->
     store.put_bytes(b"x", "manifests/a")
     assert list(store.list("instances")) == sorted(paths)
     assert {*store.list()} >= {*paths, "manifests/a"}
+
+
+def test_what_was_published_is_told_from_what_only_looks_alike(store: Store, spool: Spool) -> None:
+    first, second = spooled(spool, b"first"), spooled(spool, b"other")
+    assert not store.came_from(first, "instances/a.dcm")
+    store.publish([(first, "instances/a.dcm")])
+    assert store.came_from(first, "instances/a.dcm")
+    assert not store.came_from(second, "instances/a.dcm")
+
+
+def test_a_source_that_fails_at_its_end_is_not_stored(store: Store) -> None:
+    class BrokenOffError(Exception):
+        pass
+
+    class Source:
+        pieces = [b"a" * 5000, b"b" * 5000]  # noqa: RUF012
+
+        def read(self, size: int) -> bytes:
+            if not self.pieces:
+                raise BrokenOffError
+            return self.pieces.pop()
+
+    with pytest.raises(BrokenOffError):
+        store.put_stream(Source(), "a/b")
+    assert list(store.list("a")) == []
+    assert store.put_stream(BytesIO(b"whole"), "a/b")
+    assert not store.put_stream(BytesIO(b"again"), "a/b")
+    assert store.read_bytes("a/b") == b"whole"
 
 
 def test_an_object_of_a_finished_writer_is_settled(store: Store, spool: Spool) -> None:

@@ -135,25 +135,18 @@ class _Recovery:
         """Make sure that a spool file has its final name, durably; False if it is damaged or that name is another file's."""
         if part.stat().st_size != row.size or file_digest(part) != row.sha256:
             return False
-        if not self._store.publish([(part, row.path)])[0] and not self._is_ours(part, row):
+        if not self._store.publish([(part, row.path)])[0] and not self._store.came_from(part, row.path):
             return False
         self._store.settle(row.path)
         put_reason(self._store, row)
         return True
-
-    def _is_ours(self, part: Path, row: JournalRow) -> bool:
-        """Tell whether what has the final name came from this spool file: the same bytes from another one have their own row."""
-        if isinstance(self._store, LocalStore):
-            return (self._store.root / row.path).samefile(part)
-        return holds(self._store, row) is True
 
     def _row_of(self, part: Path) -> JournalRow | None:
         """Read the row of a file that has a final name but no intent (a power failure took it); None if it has no such name."""
         if not isinstance(self._store, LocalStore) or part.stat().st_nlink < 2:
             return None
         for row in places(read_row(part, self._writer)):
-            target = self._store.root / row.path
-            if target.exists() and target.samefile(part):
+            if self._store.came_from(part, row.path):
                 return row
         return None
 

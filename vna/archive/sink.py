@@ -249,15 +249,15 @@ class ArchiveSink:
             if pending.is_published:
                 with self._lock:
                     self._unfinished[pending.row.path] = pending
-            elif self._is_free(pending.row.path):
+            elif not self._may_have_its_name(pending):
                 pending.spool.discard()
                 self._writer.intents.finish(pending.spool.path.name, given_up=True)
 
-    def _is_free(self, path: str) -> bool:
+    def _may_have_its_name(self, pending: _Pending) -> bool:
         try:
-            return not self._store.exists(path)
+            return self._store.came_from(pending.spool.path, pending.row.path)
         except StoreError:
-            return False  # nobody can tell: recovery will
+            return True  # nobody can tell now: recovery will
 
     def _finish(self, path: str) -> Receipt | None:
         """Write the journal row of an object that was published when the journal could not be written; None if there is none."""

@@ -91,6 +91,12 @@ class LocalStore:
         with store_errors("the object could not be replaced"):
             self._put(data, path, replace=True)
 
+    def came_from(self, local: Path, path: str) -> bool:
+        """See :meth:`vna.store.port.Store.came_from`. A local file that is gone was renamed."""
+        target = self.root / checked(path)
+        with store_errors("the object could not be examined"):
+            return target.exists() and (not local.exists() or target.samefile(local))
+
     def settle(self, path: str) -> bool:
         """See :meth:`vna.store.port.Store.settle`. With hard links the temporary name that is gone tells that all was done."""
         target = self.root / checked(path)
@@ -172,6 +178,7 @@ class LocalStore:
     def _target(self, path: str) -> Path:
         target = self.root / checked(path)
         self._ensure_folder(target.parent)
+        self._check_trusted(target.parent)
         return target
 
     def _ensure_folder(self, folder: Path) -> None:
@@ -245,8 +252,7 @@ class LocalStore:
 
         After a failure nothing in that folder can be acknowledged any more: what a second fsync says is not to be believed.
         """
-        if folder in self._lost:
-            raise StoreError("an earlier fsync of the folder failed", hint="end this process, examine the disk, start again")
+        self._check_trusted(folder)
         with self._lock:
             group, users = self._syncs.get(folder) or (GroupCommit(lambda: self._operations.sync_folder(folder)), 0)
             self._syncs[folder] = (group, users + 1)
@@ -260,6 +266,10 @@ class LocalStore:
                 group, users = self._syncs.pop(folder)
                 if users > 1:
                     self._syncs[folder] = (group, users - 1)
+
+    def _check_trusted(self, folder: Path) -> None:
+        if folder in self._lost:
+            raise StoreError("an earlier fsync of the folder failed", hint="end this process, examine the disk, start again")
 
     def _probe_links(self) -> bool:
         """Try a hard link in the scratch folder, with the system's own calls: a probe is no part of the write order."""

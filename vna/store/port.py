@@ -59,6 +59,9 @@ class Store(Protocol):
     def replace_bytes(self, data: bytes, path: str) -> None:
         """Store a small derived object, replacing an earlier one atomically. Raises ValueError under a write-once prefix."""
 
+    def came_from(self, local: Path, path: str) -> bool:
+        """Tell whether what stands under ``path`` is this local file, published: after an error, or a crash, nobody may know."""
+
     def settle(self, path: str) -> bool:
         """Make sure that an object which another writer published survives a power failure.
 

@@ -23,6 +23,7 @@ CONDITIONAL = frozenset({"s3", "s3a"})
 """Protocols whose ``mode="create"`` is a conditional put (If-None-Match) that the service decides, not a look beforehand."""
 
 _ONE_PUT = 64 << 20
+_PIECE = 1 << 20
 
 
 class FsspecStore:
@@ -71,7 +72,7 @@ class FsspecStore:
         """See :meth:`vna.store.port.Store.put_stream`. It goes through a temporary file, to be whole before it is put."""
         checked(path)
         with store_errors("the object could not be put"), tempfile.NamedTemporaryFile() as spooled:
-            while chunk := source.read(1 << 20):
+            while chunk := source.read(_PIECE):
                 spooled.write(chunk)
             spooled.flush()
             return self.put_file(Path(spooled.name), path)
@@ -86,6 +87,18 @@ class FsspecStore:
         replaceable(path)
         with store_errors("the object could not be replaced"):
             self._fs.pipe_file(self._target(path), data)
+
+    def came_from(self, local: Path, path: str) -> bool:
+        """See :meth:`vna.store.port.Store.came_from`. A service does not tell, so the bytes are compared."""
+        target = self._target(path)
+        with store_errors("the object could not be examined"):
+            if not self._fs.isfile(target) or int(self._fs.info(target)["size"]) != local.stat().st_size:
+                return False
+            with self._fs.open(target, "rb") as theirs, local.open("rb") as ours:
+                while chunk := ours.read(_PIECE):
+                    if theirs.read(len(chunk)) != chunk:
+                        return False
+        return True
 
     def settle(self, path: str) -> bool:
         """See :meth:`vna.store.port.Store.settle`. What a service shows as a whole object is durable."""
