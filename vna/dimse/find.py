@@ -65,7 +65,7 @@ class Finder:
                     status = classify(Service.FIND, number)
                     match = {}
                     if status.status_class is StatusClass.PENDING:
-                        match = identifiers.decode(data, context.transfer_syntax)
+                        match = identifiers.decode(data, context.transfer_syntax, keys)
                 if status.status_class is not StatusClass.PENDING:
                     is_over = True
                     self._idle.append(assoc)

@@ -1,22 +1,19 @@
-"""Identifiers of queries and retrieves: keywords and text to a data set and back (PS3.4 C.4), by Specific Character Set."""
+"""Identifiers of queries and retrieves: keywords and text to a data set and back (PS3.4 C.4), by Specific Character Set.
+
+Answers come from strangers, so they are read by the same bounded scanner that reads received objects.
+"""
 
 from __future__ import annotations
 
-import io
 import struct
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
-from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_dataset
-from pydicom.tag import BaseTag
 
 from indexer import text
+from indexer.header import HeaderScanner, Limits
+from vna.dimse.limits import IDENTIFIER_BYTES
 from vna.dimse.pdus import ProtocolError
 from vna.dimse.transfer_syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
 
@@ -29,12 +26,22 @@ _UNIQUE_KEYS: Final = (
 )
 """Unique key of each level, the deepest first (PS3.4 C.6.1.1)."""
 
-_SPECIFIC_CHARACTER_SET = BaseTag(0x00080005)
-_NUMBERS: Final = {"US": "<H", "SS": "<h", "UL": "<I", "SL": "<i", "FL": "<f", "FD": "<d", "UV": "<Q", "SV": "<q"}
+_SPECIFIC_CHARACTER_SET = 0x00080005
+_UNASKED: Final = (
+    "SpecificCharacterSet",
+    "QueryRetrieveLevel",
+    "RetrieveAETitle",
+    "InstanceAvailability",
+    "TimezoneOffsetFromUTC",
+)
+"""What peers return without being asked (PS3.4 C.4.1.1.3.2)."""
+
+_LONG: Final = frozenset(("SQ", "OB", "OW", "OD", "OF", "OL", "OV", "UN", "UC", "UR", "UT", "SV", "UV"))
+"""Value representations with four bytes of length (PS3.5 Table 7.1-1)."""
+
 _BINARY: Final = frozenset(("SQ", "OB", "OW", "OD", "OF", "OL", "OV", "UN", "AT"))
-_PARSE_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, EOFError, RecursionError, struct.error,
-                 NotImplementedError)  # fmt: skip
-"""What pydicom was seen to raise for malformed data sets."""
+_NUMBERS: Final = {"US": "<H", "SS": "<h", "UL": "<I", "SL": "<i", "FL": "<f", "FD": "<d", "UV": "<Q", "SV": "<q"}
+_LIMITS: Final = Limits(value_bytes=IDENTIFIER_BYTES)
 
 
 def level_of(keys: Mapping[str, str]) -> str:
@@ -52,59 +59,68 @@ def encode(level: str, keys: Mapping[str, str], transfer_syntax: str, *, asks_ch
     """Encode an identifier; an empty value is a universal match and a return key.
 
     With ``asks_charset`` (0008,0005) stands in it even where no value needs it: some peers name their character set only when
-    asked. Raises ValueError for a keyword that the dictionary does not know.
+    asked. Raises ValueError for a keyword that the dictionary does not know, or a value that the element cannot hold.
     """
-    dataset = Dataset()
-    dataset.QueryRetrieveLevel = level
-    is_special = not all(value.isascii() for value in keys.values())
+    values = {"QueryRetrieveLevel": level, **keys}
+    is_special = not all(value.isascii() for value in values.values())
     if is_special or asks_charset:
-        dataset.SpecificCharacterSet = "ISO_IR 192" if is_special else ""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of wildcards in values, and quotes them
-        for keyword, value in keys.items():
-            tag = tag_for_keyword(keyword)
-            if tag is None:
-                raise ValueError(f"{keyword!r} is no DICOM keyword")
-            vr = dictionary_VR(tag)
-            dataset.add_new(tag, vr, [] if vr == "SQ" else value or None)
-        out = DicomBytesIO()
-        out.is_little_endian = True
-        out.is_implicit_VR = transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN
-        write_dataset(out, dataset)
-    return out.getvalue()
+        values.setdefault("SpecificCharacterSet", "ISO_IR 192" if is_special else "")
+    elements = sorted((_tag(keyword), value) for keyword, value in values.items())
+    is_implicit = transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN
+    return b"".join(_element(tag, value, is_implicit) for tag, value in elements)
 
 
-def decode(data: bytes, transfer_syntax: str) -> dict[str, str]:
-    """Decode an identifier: keyword -> text, several values joined by backslashes, all groups of a person name kept.
+def decode(data: bytes, transfer_syntax: str, keywords: Iterable[str]) -> dict[str, str]:
+    """Decode the asked ``keywords`` of an identifier, and what peers return unasked: keyword -> text.
 
-    Sequences, binary values and elements without a keyword are left out. Raises ProtocolError for what cannot be parsed.
+    Several values are joined by backslashes, all groups of a person name kept; sequences and binary values are left out. Raises
+    ProtocolError for what cannot be read to its end.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            dataset = read_dataset(io.BytesIO(data), transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN, True)
-            return dict(_texts(dataset))
-    except _PARSE_ERRORS as exc:
-        raise ProtocolError("IDENTIFIER", f"an identifier that cannot be read ({type(exc).__name__})") from exc
+    wanted = frozenset(_tag(keyword) for keyword in (*_UNASKED, *keywords))
+    scanner = HeaderScanner(transfer_syntax, _LIMITS, wanted=wanted)
+    scanner.feed(data)
+    header = scanner.close()
+    if not header.has_header_end and data:
+        codes = ", ".join(problem.code for problem in header.problems)
+        raise ProtocolError("IDENTIFIER", f"an identifier that cannot be read ({codes})")
+    charset = header.elements.get(_SPECIFIC_CHARACTER_SET, b"")
+    return {
+        keyword_for_tag(tag): _text(raw, vr, charset)
+        for tag, raw in sorted(header.elements.items())
+        if tag in wanted and (vr := dictionary_VR(tag)) not in _BINARY
+    }
 
 
-def _texts(dataset: Dataset) -> Iterator[tuple[str, str]]:
-    raw: dict[BaseTag, object] = dict(dataset.items())  # what was read, before anything is converted
-    charset = raw.get(_SPECIFIC_CHARACTER_SET)
-    declared = (charset.value or b"") if isinstance(charset, RawDataElement) else b""
-    for tag, element in raw.items():
-        keyword = keyword_for_tag(tag)
-        if not keyword or not isinstance(element, RawDataElement):
-            continue
-        vr = element.VR if element.VR and element.VR != "UN" else dictionary_VR(tag)
-        if vr not in _BINARY:
-            yield keyword, _text(element.value or b"", vr, declared)
+def _tag(keyword: str) -> int:
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise ValueError(f"{keyword!r} is no DICOM keyword")
+    return tag
+
+
+def _element(tag: int, value: str, is_implicit: bool) -> bytes:
+    vr = dictionary_VR(tag)
+    if value and (vr in _BINARY or vr[:2] in _NUMBERS):
+        raise ValueError(f"{keyword_for_tag(tag)} cannot be matched by text")
+    raw = value.encode("utf-8")
+    if len(raw) & 1:
+        raw += b"\0" if vr == "UI" else b" "
+    head = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+    if is_implicit:
+        return head + len(raw).to_bytes(4, "little") + raw
+    if vr in _LONG:
+        return head + vr.encode("ascii") + b"\0\0" + len(raw).to_bytes(4, "little") + raw
+    if len(raw) > 0xFFFE:
+        raise ValueError(f"{keyword_for_tag(tag)} is too long for one query: ask in several")
+    return head + vr[:2].encode("ascii") + len(raw).to_bytes(2, "little") + raw
 
 
 def _text(raw: bytes, vr: str, charset: bytes) -> str:
     form = _NUMBERS.get(vr[:2])  # "US or SS" is unsigned here, as in every key that has it
     if form is not None:
-        return "\\".join(str(number) for (number,) in struct.iter_unpack(form, raw))
+        size = struct.calcsize(form)
+        whole = raw[: len(raw) // size * size]
+        return "\\".join(str(number) for (number,) in struct.iter_unpack(form, whole))
     if not charset and not raw.isascii():
         charset = _undeclared(raw)
     return text.decode(raw, vr, charset).strip()

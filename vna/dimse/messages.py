@@ -12,7 +12,7 @@ from collections.abc import Callable, Container
 
 from vna.dimse import commands, limits, pdus
 from vna.dimse.commands import Command
-from vna.dimse.pdus import COMMAND, LAST, P_DATA_TF, PDV_HEADER, ProtocolError, Released, TimedOut
+from vna.dimse.pdus import COMMAND, LAST, P_DATA_HEADER, P_DATA_TF, PDV_HEADER, ProtocolError, Released, TimedOut
 from vna.dimse.wire import Wire, aborted
 
 Write = Callable[[memoryview], None]
@@ -120,7 +120,7 @@ class MessageStream:
                     raise ProtocolError("PDU_PROTOCOL", "the data set is interrupted", reason=2)
             while self._pdv_left:
                 if wire.position == wire.have:
-                    wire.fill()
+                    wire.fill(self._pdv_left if self._flags & LAST else self._pdv_left + P_DATA_HEADER.size)
                     if self._min_rate:
                         self._check_rate(total, started)
                 start = wire.position

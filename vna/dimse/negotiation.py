@@ -1,20 +1,18 @@
-"""Association negotiation (PS3.8 9.3.2-9.3.4, PS3.7 Annex D.3), on pynetdicom's PDU classes.
+"""Association negotiation (PS3.8 9.3.2-9.3.4, PS3.7 Annex D.3): A-ASSOCIATE PDUs written and read.
 
-Before those see bytes from the network, a linear walk checks every item's length and drops the items that are of no concern
-here, known or not (PS3.8 9.3.1: unrecognised items are ignored).
+Reading is strict about structure, since requests come from strangers: every item's length is checked against what holds it.
+It is lenient about content, since an archive must take what devices send: items of no concern here, known or not, are passed
+over (PS3.8 9.3.1), and any text may stand for a UID. The tests hold both directions to pynetdicom's PDU classes.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from pynetdicom import pdu as pynetdicom_pdu
-from pynetdicom import pdu_items
-
-from vna.dimse import limits
+from vna.dimse import limits, pdus
 from vna.dimse.pdus import ProtocolError
 from vna.dimse.sop_classes import APPLICATION_CONTEXT, VERIFICATION, is_storage
 from vna.dimse.transfer_syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
@@ -36,10 +34,12 @@ CONTEXT_RESULTS: Final = {
 """Result/reason of a presentation context (PS3.8 Table 9-18)."""
 
 _ITEM = struct.Struct(">BxH")
-_TOP = frozenset((0x10, 0x20, 0x21, 0x50))
-_USER = frozenset((0x51, 0x52, 0x53, 0x54, 0x55))
-_ITEM_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, struct.error, NotImplementedError)
-"""What pynetdicom's decoders were seen to raise for malformed items."""
+_FIXED = struct.Struct(">HH16s16s32x")
+"""Protocol version, reserved, called and calling AE title, reserved (PS3.8 Table 9-11)."""
+
+_APPLICATION_CONTEXT, _PROPOSED, _ANSWERED, _ABSTRACT, _SYNTAX, _USER = 0x10, 0x20, 0x21, 0x30, 0x40, 0x50
+_MAX_LENGTH, _CLASS_UID, _WINDOW, _ROLE, _VERSION_NAME = 0x51, 0x52, 0x53, 0x54, 0x55
+"""Item types (PS3.8 9.3.2-9.3.3 and Annex D.1, PS3.7 Annex D.3.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,165 +122,189 @@ def encode_request(
     window: int | None = None,
 ) -> bytes:
     """Build an A-ASSOCIATE-RQ. Raises ValueError for an AE title or UID that cannot be encoded."""
-    pdu = pynetdicom_pdu.A_ASSOCIATE_RQ()
-    pdu.called_ae_title = called
-    pdu.calling_ae_title = calling
-    pdu.variable_items = [_application_context(), *map(_proposed, proposals)]
-    pdu.variable_items.append(_user_information(max_pdu, window, dict.fromkeys(scp_roles, (0, 1))))
-    return bytes(pdu.encode())
+    contexts = b"".join(
+        _item(
+            _PROPOSED,
+            bytes((proposal.context_id, 0, 0, 0))
+            + _item(_ABSTRACT, _text(proposal.abstract_syntax))
+            + b"".join(_item(_SYNTAX, _text(syntax)) for syntax in proposal.transfer_syntaxes),
+        )
+        for proposal in proposals
+    )
+    return _associate(pdus.A_ASSOCIATE_RQ, _title(called), _title(calling), contexts, _user_items(max_pdu, window, scp_roles))
 
 
 def encode_accept(request: AssociateRequest, contexts: Sequence[Context], *, max_pdu: int, window: int) -> bytes:
-    """Build an A-ASSOCIATE-AC; AE titles are returned as they came (PS3.8 9.3.3). ``window`` 1 is the default and not sent."""
-    pdu = pynetdicom_pdu.A_ASSOCIATE_AC()
-    pdu.reserved_aet = request.called_ae_title
-    pdu.reserved_aec = request.calling_ae_title
-    pdu.variable_items = [_application_context(), *map(_answered, contexts)]
-    pdu.variable_items.append(_user_information(max_pdu, None if request.window is None else window, {}))
-    return bytes(pdu.encode())
+    """Build an A-ASSOCIATE-AC; AE titles are returned as they came (PS3.8 9.3.3). A window is told only to who proposed one."""
+    answers = b"".join(
+        _item(
+            _ANSWERED,
+            bytes((context.context_id, 0, context.result, 0))
+            + _item(_SYNTAX, (context.transfer_syntax or IMPLICIT_VR_LITTLE_ENDIAN).encode("latin-1")),
+        )
+        for context in contexts
+    )
+    user = _user_items(max_pdu, None if request.window is None else window, ())
+    called, calling = (title.encode("latin-1").ljust(16) for title in (request.called_ae_title, request.calling_ae_title))
+    return _associate(pdus.A_ASSOCIATE_AC, called, calling, answers, user)
 
 
 def decode_request(data: bytes) -> AssociateRequest:
     """Read an A-ASSOCIATE-RQ, header included. Raises ProtocolError for anything malformed."""
-    pdu = pynetdicom_pdu.A_ASSOCIATE_RQ()
-    try:
-        pdu.decode(data[:74] + _known_items(data[74:]))
-        proposals = tuple(
-            Proposal(item.presentation_context_id or 0, str(item.abstract_syntax or ""), tuple(map(str, item.transfer_syntax)))
-            for item in pdu.presentation_context
-        )
-        user = pdu.user_information
-        request = AssociateRequest(
-            calling_ae_title=pdu.calling_ae_title,
-            called_ae_title=pdu.called_ae_title,
-            application_context=str(pdu.application_context_name or ""),
-            protocol_version=pdu.protocol_version,
-            proposals=proposals,
-            max_pdu=(user.maximum_length or 0) if user else 0,
-            window=_invoked(user),
-            implementation=(user.implementation_version_name or "") if user else "",
-        )
-    except _ITEM_ERRORS as exc:
-        raise ProtocolError("PDU_PROTOCOL", f"a malformed A-ASSOCIATE-RQ ({type(exc).__name__})") from exc
-    _check_proposals(proposals)
-    return request
+    version, _, called, calling = _FIXED.unpack_from(data, pdus.HEADER.size)
+    application_context = ""
+    proposals: list[Proposal] = []
+    user = _UserInformation()
+    for kind, body in _items(data[pdus.HEADER.size + _FIXED.size :]):
+        if kind == _APPLICATION_CONTEXT:
+            application_context = _read(body)
+        elif kind == _PROPOSED:
+            if len(proposals) == limits.CONTEXTS:
+                raise ProtocolError("PDU_PROTOCOL", f"more than {limits.CONTEXTS} presentation contexts")
+            proposals.append(_proposal(body))
+        elif kind == _USER:
+            user = _user_information(body)
+    _check_ids(proposals)
+    calling_ae_title, called_ae_title = _read_title(calling), _read_title(called)
+    return AssociateRequest(
+        calling_ae_title, called_ae_title, application_context, version, tuple(proposals), user.max_pdu, user.window, user.version
+    )
 
 
 def decode_accept(data: bytes, proposals: Sequence[Proposal]) -> AssociateAccept:
     """Read an A-ASSOCIATE-AC as the answer to ``proposals``. Raises ProtocolError for anything malformed."""
     asked = {proposal.context_id: proposal for proposal in proposals}
-    pdu = pynetdicom_pdu.A_ASSOCIATE_AC()
-    try:
-        pdu.decode(data[:74] + _known_items(data[74:]))
-        contexts = []
-        for item in pdu.presentation_context:
-            proposal = asked.pop(item.presentation_context_id or 0, None)
-            if proposal is None:
-                raise ProtocolError("PDU_PROTOCOL", "an answer to a presentation context that was not proposed")
-            syntax = str(item.transfer_syntax or "") if item.result == ACCEPTANCE else ""
-            if item.result == ACCEPTANCE and syntax not in proposal.transfer_syntaxes:
-                raise ProtocolError("PDU_PROTOCOL", "a context accepted with a transfer syntax that was not proposed")
-            contexts.append(Context(proposal.context_id, proposal.abstract_syntax, syntax, item.result or ACCEPTANCE))
-        user = pdu.user_information
-        roles = user.role_selection if user else {}
-        return AssociateAccept(
-            contexts=(*contexts, *(Context(p.context_id, p.abstract_syntax, "", 2) for p in asked.values())),
-            max_pdu=(user.maximum_length or 0) if user else 0,
-            window=1 if (window := _invoked(user)) is None else window,
-            scp_roles=frozenset(str(uid) for uid, role in roles.items() if role.scp_role),
-        )
-    except _ITEM_ERRORS as exc:
-        raise ProtocolError("PDU_PROTOCOL", f"a malformed A-ASSOCIATE-AC ({type(exc).__name__})") from exc
+    contexts: list[Context] = []
+    user = _UserInformation()
+    for kind, body in _items(data[pdus.HEADER.size + _FIXED.size :]):
+        if kind == _ANSWERED:
+            contexts.append(_answer(body, asked))
+        elif kind == _USER:
+            user = _user_information(body)
+    contexts += (Context(proposal.context_id, proposal.abstract_syntax, "", 2) for proposal in asked.values())
+    window = 1 if user.window is None else user.window
+    return AssociateAccept(tuple(contexts), user.max_pdu, window, frozenset(user.scp_roles))
 
 
-def _check_proposals(proposals: Sequence[Proposal]) -> None:
-    ids = {proposal.context_id for proposal in proposals}
-    if not 0 < len(proposals) <= limits.CONTEXTS or len(ids) != len(proposals) or not all(number & 1 for number in ids):
-        raise ProtocolError("PDU_PROTOCOL", "presentation context IDs are the odd numbers from 1 to 255, each once")
-    if any(len(proposal.transfer_syntaxes) > limits.TRANSFER_SYNTAXES for proposal in proposals):
+@dataclass(slots=True)
+class _UserInformation:
+    max_pdu: int = 0
+    window: int | None = None
+    version: str = ""
+    scp_roles: set[str] = field(default_factory=set)
+
+
+def _proposal(body: bytes) -> Proposal:
+    abstract = ""
+    syntaxes: list[str] = []
+    for kind, value in _items(_after(body, 4)):
+        if kind == _ABSTRACT:
+            abstract = _read(value)
+        elif kind == _SYNTAX:
+            syntaxes.append(_read(value))
+    if len(syntaxes) > limits.TRANSFER_SYNTAXES:
         raise ProtocolError("PDU_PROTOCOL", f"more than {limits.TRANSFER_SYNTAXES} transfer syntaxes in one context")
+    return Proposal(body[0], abstract, tuple(syntaxes))
 
 
-def _known_items(data: bytes) -> bytes:
-    """Check the lengths of all variable items and keep those that are read here."""
-    pieces = []
-    for kind, item in _items(data):
-        if kind == 0x50:
-            kept = b"".join(sub for sub_kind, sub in _items(item[4:]) if sub_kind in _USER)
-            pieces.append(_ITEM.pack(kind, len(kept)) + kept)
-        elif kind in _TOP:
-            if kind == 0x20:
-                list(_items(item[8:]))
-            pieces.append(item)
-    return b"".join(pieces)
+def _answer(body: bytes, asked: dict[int, Proposal]) -> Context:
+    """Read one answer and strike its proposal off ``asked``."""
+    syntaxes = [_read(value) for kind, value in _items(_after(body, 4)) if kind == _SYNTAX]
+    proposal, result = asked.pop(body[0], None), body[2]
+    if proposal is None:
+        raise ProtocolError("PDU_PROTOCOL", "an answer to a presentation context that was not proposed")
+    if result != ACCEPTANCE:  # the syntax is not significant then (PS3.8 9.3.3.2)
+        return Context(proposal.context_id, proposal.abstract_syntax, "", result)
+    if len(syntaxes) != 1 or syntaxes[0] not in proposal.transfer_syntaxes:
+        raise ProtocolError("PDU_PROTOCOL", "a context accepted with a transfer syntax that was not proposed")
+    return Context(proposal.context_id, proposal.abstract_syntax, syntaxes[0])
 
 
-def _items(data: bytes) -> Iterable[tuple[int, bytes]]:
+def _user_information(body: bytes) -> _UserInformation:
+    found = _UserInformation()
+    for kind, value in _items(body):
+        if kind == _MAX_LENGTH and len(value) == 4:
+            found.max_pdu = int.from_bytes(value, "big")
+        elif kind == _WINDOW and len(value) == 4:
+            found.window = int.from_bytes(value[:2], "big")  # operations invoked by who says so; 0 = no limit
+        elif kind == _VERSION_NAME:
+            found.version = _read(value)
+        elif kind == _ROLE:
+            length = int.from_bytes(_after(value, 0)[:2], "big")
+            if len(value) != length + 4:
+                raise ProtocolError("PDU_PROTOCOL", "a role selection whose UID has another length")
+            if value[-1]:
+                found.scp_roles.add(_read(value[2:-2]))
+    if 0 < found.max_pdu < 8:
+        raise ProtocolError("PDU_PROTOCOL", "a maximum PDU length in which nothing fits")
+    return found
+
+
+def _check_ids(proposals: Sequence[Proposal]) -> None:
+    ids = {proposal.context_id for proposal in proposals}
+    if not ids or len(ids) != len(proposals) or not all(number & 1 for number in ids):
+        raise ProtocolError("PDU_PROTOCOL", "presentation context IDs are the odd numbers from 1 to 255, each once")
+
+
+def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
     position, end = 0, len(data)
     while position < end:
         if end - position < _ITEM.size:
             raise ProtocolError("PDU_PROTOCOL", "an item's header is cut off")
         kind, length = _ITEM.unpack_from(data, position)
-        after = position + _ITEM.size + length
-        if after > end:
+        start = position + _ITEM.size
+        position = start + length
+        if position > end:
             raise ProtocolError("PDU_PROTOCOL", "an item is longer than what holds it")
-        yield kind, data[position:after]
-        position = after
+        yield kind, data[start:position]
 
 
-def _application_context() -> pdu_items.ApplicationContextItem:
-    item = pdu_items.ApplicationContextItem()
-    item.application_context_name = APPLICATION_CONTEXT
-    return item
+def _after(body: bytes, count: int) -> bytes:
+    if len(body) < max(count, 2):
+        raise ProtocolError("PDU_PROTOCOL", "an item is too short")
+    return body[count:]
 
 
-def _proposed(proposal: Proposal) -> pdu_items.PresentationContextItemRQ:
-    item = pdu_items.PresentationContextItemRQ()
-    item.presentation_context_id = proposal.context_id
-    abstract = pdu_items.AbstractSyntaxSubItem()
-    abstract.abstract_syntax_name = proposal.abstract_syntax
-    item.abstract_transfer_syntax_sub_items = [abstract, *map(_syntax, proposal.transfer_syntaxes)]
-    return item
+def _read(value: bytes) -> str:
+    return value.decode("latin-1").strip("\0 ")
 
 
-def _answered(context: Context) -> pdu_items.PresentationContextItemAC:
-    item = pdu_items.PresentationContextItemAC()
-    item.presentation_context_id = context.context_id
-    item.result_reason = context.result
-    item.transfer_syntax_sub_item = [_syntax(context.transfer_syntax)]
-    return item
+def _read_title(value: bytes) -> str:
+    """Read an AE title; spaces around it are not significant, and it holds no control characters (PS3.8 9.3.2, PS3.5 6.2)."""
+    title = value.decode("latin-1").strip(" \0")
+    if not title or not title.isprintable():
+        raise ProtocolError("PDU_PROTOCOL", "an AE title that is none")
+    return title
 
 
-def _syntax(uid: str) -> pdu_items.TransferSyntaxSubItem:
-    item = pdu_items.TransferSyntaxSubItem()
-    item.transfer_syntax_name = uid
-    return item
+def _title(title: str) -> bytes:
+    if not 0 < len(title.strip()) <= 16 or not title.isascii() or not title.isprintable() or "\\" in title:
+        raise ValueError(f"an AE title has 1 to 16 printable characters, {title!r} has not")
+    return title.strip().encode("ascii").ljust(16)
 
 
-def _user_information(max_pdu: int, window: int | None, roles: Mapping[str, tuple[int, int]]) -> pdu_items.UserInformationItem:
-    longest = pdu_items.MaximumLengthSubItem()
-    longest.maximum_length_received = max_pdu
-    class_uid = pdu_items.ImplementationClassUIDSubItem()
-    class_uid.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    version = pdu_items.ImplementationVersionNameSubItem()
-    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    item = pdu_items.UserInformationItem()
-    item.user_data = [longest, class_uid]
+def _text(uid: str) -> bytes:
+    if not is_proposable(uid):
+        raise ValueError(f"{uid[:80]!r} cannot be proposed")
+    return uid.encode("ascii")
+
+
+def _item(kind: int, body: bytes) -> bytes:
+    return _ITEM.pack(kind, len(body)) + body
+
+
+def _user_items(max_pdu: int, window: int | None, scp_roles: Iterable[str]) -> bytes:
+    pieces = [_item(_MAX_LENGTH, max_pdu.to_bytes(4, "big")), _item(_CLASS_UID, IMPLEMENTATION_CLASS_UID.encode("ascii"))]
     if window is not None:
-        operations = pdu_items.AsynchronousOperationsWindowSubItem()
-        operations.maximum_number_operations_invoked = window
-        operations.maximum_number_operations_performed = 1
-        item.user_data.append(operations)
-    for sop_class, (scu, scp) in roles.items():
-        role = pdu_items.SCP_SCU_RoleSelectionSubItem()
-        role.sop_class_uid = sop_class
-        role.scu_role, role.scp_role = scu, scp
-        item.user_data.append(role)
-    item.user_data.append(version)
-    return item
+        pieces.append(_item(_WINDOW, window.to_bytes(2, "big") + b"\0\1"))
+    for sop_class in scp_roles:
+        name = _text(sop_class)
+        pieces.append(_item(_ROLE, len(name).to_bytes(2, "big") + name + b"\0\1"))  # we are SCP, and not SCU
+    pieces.append(_item(_VERSION_NAME, IMPLEMENTATION_VERSION_NAME.encode("ascii")))
+    return b"".join(pieces)
 
 
-def _invoked(user: pdu_items.UserInformationItem | None) -> int | None:
-    """The number of operations that the sender of this user information invokes at once (0 = no limit); None = not said."""
-    window = user.async_ops_window if user else None
-    return window.max_operations_invoked if window else None
+def _associate(kind: int, called: bytes, calling: bytes, contexts: bytes, user: bytes) -> bytes:
+    body = _FIXED.pack(1, 0, called, calling) + _item(_APPLICATION_CONTEXT, APPLICATION_CONTEXT.encode("ascii"))
+    body += contexts + _item(_USER, user)
+    return pdus.HEADER.pack(kind, len(body)) + body

@@ -136,6 +136,7 @@ def get(
     )
 
 
+_FAILED: Final = "FailedSOPInstanceUIDList"
 _ROOM: Final = CONTEXTS - 1
 """Contexts left for storage beside that of the C-GET itself."""
 
@@ -227,7 +228,7 @@ def _result(
         if on_pending is not None:
             on_pending(counts)
         return None
-    failed = identifiers.decode(data, transfer_syntax).get("FailedSOPInstanceUIDList", "") if data else ""
+    failed = identifiers.decode(data, transfer_syntax, [_FAILED]).get(_FAILED, "") if data else ""
     return RetrieveResult(
         number,
         counts.completed,
@@ -260,7 +261,7 @@ def _hint(status: int, node: Node, destination: str) -> str:
         )
     if status == 0xA702:
         return (
-            f"{node.name} could not reach the destination {destination!r} (check the address and port that it has for us, and any "
+            f"{node.name} could not reach the destination {destination!r} (check the address and port that it has for us and any "
             "firewall between), has too many associations open, or proposes no transfer syntax in which it can send these objects"
         )
     if status == 0x0124:
