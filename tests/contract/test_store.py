@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import threading
 import uuid
 from io import BytesIO
@@ -89,6 +90,16 @@ def test_of_racing_writers_exactly_one_wins(store: Store, spool: Spool) -> None:
         thread.join()
     assert answers.count(True) == 1
     assert store.read_bytes("instances/race.dcm") == bytes([answers.index(True)]) * 100
+
+
+def test_a_folder_that_somebody_removed_is_made_again(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "s")
+    store.put_bytes(b"1", "manifests/aa/1")
+    shutil.rmtree(store.root / "manifests")
+    store.replace_bytes(b"2", "manifests/aa/1")
+    shutil.rmtree(store.root / "manifests")
+    assert store.put_bytes(b"3", "manifests/aa/1")
+    assert store.read_bytes("manifests/aa/1") == b"3"
 
 
 def test_put_file_copies_and_never_overwrites(store: Store, tmp_path: Path) -> None:

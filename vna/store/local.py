@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -198,16 +198,28 @@ class LocalStore:
         if not self.keeps_source:
             return self._rename(local, target)
         try:
-            self._operations.link(local, target)
+            self._into(target, lambda: self._operations.link(local, target))
         except FileExistsError:
             return False
         return True
+
+    def _into(self, target: Path, action: Callable[[], None]) -> None:
+        """Do what needs the target's folder; once more if somebody has removed that since this store last saw it."""
+        try:
+            action()
+        except FileNotFoundError:
+            if target.parent.is_dir():
+                raise
+            with self._lock:
+                self._known = {self.root}
+            self._ensure_folder(target.parent)
+            action()
 
     def _rename(self, local: Path, target: Path) -> bool:
         with self._locked(_RENAME_LOCK, fcntl.LOCK_EX):
             if os.path.lexists(target):
                 return False
-            self._operations.rename(local, target)
+            self._into(target, lambda: self._operations.rename(local, target))
         return True
 
     @contextmanager
@@ -239,7 +251,7 @@ class LocalStore:
             finally:
                 os.close(descriptor)
             if replace:
-                self._operations.rename(scratch, target)
+                self._into(target, lambda: self._operations.rename(scratch, target))
             elif not self._name(scratch, target):
                 return False
             self._sync_folder(target.parent)
