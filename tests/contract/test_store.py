@@ -93,7 +93,7 @@ def test_of_racing_writers_exactly_one_wins(store: Store, spool: Spool) -> None:
 
 
 def test_a_folder_that_somebody_removed_is_made_again(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path / "s")
+    store = LocalStore(tmp_path)
     store.put_bytes(b"1", "manifests/aa/1")
     shutil.rmtree(store.root / "manifests")
     store.replace_bytes(b"2", "manifests/aa/1")
