@@ -53,7 +53,7 @@ def name(path: Path) -> str:
 
 
 def commands() -> Iterator[Command]:
-    """Yield every command line of ours in fenced blocks and in inline code of the pages; prompts and comments are cut off."""
+    """Yield every command line of ours in fenced blocks and inline code; prompts, comments and remarks aside are cut off."""
     for page in pages():
         for number, text in _code(page.read_text("utf-8")):
             for part in re.split(r"\s(?:\|{1,2}|&&|;)\s", text):
@@ -63,7 +63,7 @@ def commands() -> Iterator[Command]:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    text = re.sub(r"^(\$|#)\s+", "", text.strip())
+    text = re.split(r"\s{3,}", re.sub(r"^(\$|#)\s+", "", text.strip()))[0]
     if not text.startswith(tuple(f"{program} " for program in PROGRAMS)):
         return ()
     try:
