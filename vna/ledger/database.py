@@ -61,7 +61,7 @@ class Database:
             driver: Any = connection.driver_connection
             driver.execute("VACUUM INTO ?", (str(path),))
         except sqlite3.Error as exc:
-            raise StoreError(f"the ledger could not be copied: {exc}", hint="is there room, and may the folder be written?") from exc
+            raise StoreError(f"the ledger could not be copied: {exc}", hint="is there room for it?") from exc
         finally:
             connection.close()
 
