@@ -1,0 +1,129 @@
+"""The commands index a tree once, answer, and fail tidily."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from indexer import cli
+from indexer.schema import study_hash
+from tests.unit.indexer.corpus import good
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "1.dcm").write_bytes(good())
+    (folder / "2").write_bytes(good() + b"\0" * 8)
+    (folder / "notes.txt").write_text("nothing")
+    (folder / "a" / "link").symlink_to(folder / "2")
+    return folder
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def test_a_tree_is_scanned_once(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "t"
+    code, out, _ = run(capsys, "scan", tree, "--to", table, "--json", "--workers", 2)
+    first = json.loads(out)
+    assert code == 0
+    assert (first["found"], first["added"], first["known"]) == (3, 3, 0)
+    assert (first["flagged"], first["quarantined"]) == (1, 1)
+    assert first["codes"] == {"NOT_DICOM": 1, "TRAILING_PADDING": 1}
+    code, out, _ = run(capsys, "scan", tree, "--to", table)
+    assert code == 0
+    assert "0 added, 3 known" in out
+    assert "Nothing to do" in out
+    (tree / "new.dcm").write_bytes(good())
+    assert json.loads(run(capsys, "scan", tree, "--to", table, "--json")[1])["added"] == 1
+
+
+def test_a_table_inside_the_tree_is_not_scanned(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for added in (3, 0):
+        found = json.loads(run(capsys, "scan", tree, "--to", tree / "index", "--json")[1])
+        assert (found["found"], found["added"]) == (3, added)
+
+
+def test_digests_make_files_known_by_their_content(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "t"
+    assert json.loads(run(capsys, "scan", tree, "--to", table, "--digest", "--json")[1])["added"] == 3
+    changed = good()[:-1] + b"\1"
+    (tree / "a" / "1.dcm").write_bytes(changed)
+    assert json.loads(run(capsys, "scan", tree, "--to", table, "--digest", "--json")[1])["added"] == 1
+    plain = tmp_path / "plain"
+    run(capsys, "scan", tree, "--to", plain)
+    code, _, err = run(capsys, "scan", tree, "--to", plain, "--digest")
+    assert code == 2
+    assert "Hint:" in err
+
+
+def test_many_files_go_through_several_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    (folder / "0").write_bytes(good())
+    for number in range(1, 1_100):
+        shutil.copy(folder / "0", folder / str(number))
+    found = json.loads(run(capsys, "scan", folder, "--to", tmp_path / "t", "--workers", 2, "--json")[1])
+    assert (found["added"], found["quarantined"]) == (1_100, 0)
+    assert json.loads(run(capsys, "info", tmp_path / "t", "--json")[1])["instances"] == 1_100
+
+
+def test_a_table_is_asked_and_described(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "t"
+    run(capsys, "scan", tree, "--to", table, "--digest")
+    sql = "SELECT path, source, status, codes, PatientName, study_hash, sha256, size FROM instances ORDER BY path"
+    rows = json.loads(run(capsys, "query", table, sql, "--json")[1])
+    assert [(row["path"], row["status"], row["codes"]) for row in rows] == [
+        ("2", "flagged", "TRAILING_PADDING"),
+        ("a/1.dcm", "stored", None),
+        ("notes.txt", "quarantined", "NOT_DICOM"),
+    ]
+    assert (rows[1]["PatientName"], rows[1]["study_hash"], rows[1]["source"]) == ("Doe^Jane", study_hash("1.2.3"), str(tree))
+    assert len(rows[1]["sha256"]) == 64
+    _, out, _ = run(capsys, "query", table, "SELECT PatientID, 'a\nb' AS text FROM instances WHERE path = 'a/1.dcm'")
+    assert out == "PatientID\ttext\nP1\ta�b\n"
+    info = json.loads(run(capsys, "info", table, "--json")[1])
+    assert {name: info[name] for name in ("instances", "studies", "series", "files", "version", "quarantined")} == {
+        "instances": 3,
+        "studies": 1,
+        "series": 1,
+        "files": 1,
+        "version": 1,
+        "quarantined": 1,
+    }
+    assert "instances" in run(capsys, "info", table)[1]
+
+
+def test_mistakes_end_with_code_2_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (
+        ("info", tmp_path / "none"),
+        ("query", tmp_path / "none", "SELECT 1"),
+        ("scan", tmp_path / "none", "--to", tmp_path / "t"),
+        ("scan",),
+        ("nonsense",),
+    ):
+        code, out, err = run(capsys, *arguments)
+        assert (code, out) == (2, "")
+        assert "Traceback" not in err and err
+
+
+def test_a_table_that_cannot_be_written_is_a_failure(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "scan", tree, "--to", tree / "2" / "t")
+    assert code == 1
+    assert err.startswith("Error: ")
+
+
+def test_help_is_quick_and_names_every_command() -> None:
+    script = "import sys; from indexer.cli import cli; cli(['--help'], standalone_mode=False); print(sorted(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert all(f"  {name} " in out for name in ("scan", "query", "info"))
+    assert not any(f"'{name}'" in out for name in ("pyarrow", "deltalake", "duckdb", "pydicom"))
