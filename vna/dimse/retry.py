@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from vna.errors import VnaError
+from vna.errors import UnreachableError, VnaError
 
 ATTEMPTS = 4
 FIRST_WAIT_S = 1.0
@@ -33,6 +33,7 @@ class Patience:
         self._longest_wait_s = longest_wait_s
         self._lock = threading.Lock()
         self._failures = 0
+        self._has_succeeded = False
         self._resume_at = 0.0
         self._stopped = threading.Event()
 
@@ -46,19 +47,23 @@ class Patience:
         self._stopped.set()
 
     def call(self, function: Callable[[], _T]) -> _T:
-        """Call ``function`` until it succeeds; raise its error when that is not transient, or after the last attempt."""
+        """Call ``function`` until it succeeds; raise its error when that is not transient, or after the last attempt.
+
+        A peer that cannot be reached the first time has a wrong address more likely than a bad moment: that is raised at once.
+        """
         for attempt in range(1, self._attempts + 1):
             self._stopped.wait(max(self._resume_at - time.monotonic(), 0))
             try:
                 result = function()
             except VnaError as exc:
-                if not exc.transient or attempt == self._attempts or self.is_stopped:
+                is_first = isinstance(exc, UnreachableError) and not self._has_succeeded
+                if is_first or not exc.transient or attempt == self._attempts or self.is_stopped:
                     raise
                 wait_s = self._postpone()
                 _log.info("trying again in %.1f s: %s", wait_s, type(exc).__name__)
             else:
                 with self._lock:
-                    self._failures = 0
+                    self._failures, self._has_succeeded = 0, True
                 return result
         raise AssertionError("the last attempt either returns or raises")
 

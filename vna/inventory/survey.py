@@ -95,7 +95,9 @@ class _Surveyor:
         self._extra_queries = extra_queries
         self._on_answer = on_answer
         self._refusals = 0
-        self._uncut: list[Asked] = []
+        self._has_cap = False
+        self._is_final = False
+        self._waiting: list[Asked] = []
 
     def run(self, today: date) -> None:
         everything = self._query(EVERYTHING, -1)
@@ -103,7 +105,7 @@ class _Surveyor:
         by_date = Partition("date", "StudyDate", tuple(asked.window for asked in dated), covers=False)
         if any(self._is_doubtful(asked) for asked in (everything, *dated)):
             self._settle(everything, {by_date: dated})
-        self._judge_uncut()
+        self._settle_waiting()
         if self.found.nameless:
             self.found.unproved.append(f"{self.found.nameless} answers that have no StudyInstanceUID")
 
@@ -148,7 +150,27 @@ class _Surveyor:
         """Settle one window; return whether it is known to be whole, and everything found in it."""
         if not self._is_doubtful(asked):
             return True, asked.uids
+        if self._is_small(asked) and self._is_one_patient(asked):
+            self._waiting.append(asked)
+            return True, asked.uids
         return self._settle(asked, {})
+
+    def _is_small(self, asked: Asked) -> bool:
+        """Say whether a window is believed sooner, until this source is seen to cut off answers."""
+        return not (asked.refusal or self._has_cap or self._is_final) and asked.answers < PLAUSIBLE_CAP
+
+    def _is_one_patient(self, asked: Asked) -> bool:
+        """Say whether cutting further would go letter by letter along one PatientID."""
+        is_narrow = bool(asked.window.prefix) or (asked.window.is_one_day and not asked.window.time_halves())
+        return is_narrow and len({self.found.studies[uid].get("PatientID", "") for uid in asked.uids}) == 1
+
+    def _settle_waiting(self) -> None:
+        """Doubt what was believed for being small, if the source has a cap after all, and what could not be cut."""
+        self._is_final = True
+        while self._waiting:
+            asked = self._waiting.pop()
+            if self._is_doubtful(asked) and (self._has_cap or asked.answers >= PLAUSIBLE_CAP):
+                self._settle(asked, {})
 
     def _settle(self, asked: Asked, known: Mapping[Partition, list[Asked]]) -> tuple[bool, frozenset[str]]:
         """Cut a doubtful window in one way after the other until enough of them agree. ``known`` are cuts asked for before."""
@@ -156,7 +178,7 @@ class _Surveyor:
         trusted: list[Partition] = []
         tried: set[str] = set()
         has_gap = False
-        while not _suffices(trusted) and (not has_gap or asked.window == EVERYTHING):
+        while not self._is_enough(asked, trusted) and (not has_gap or asked.window == EVERYTHING):
             partition = self._next_partition(asked, known, tried, found)
             if partition is None:
                 break
@@ -204,36 +226,36 @@ class _Surveyor:
             return having <= union
         return bool(having) and having <= union
 
+    def _is_enough(self, asked: Asked, trusted: list[Partition]) -> bool:
+        return _suffices(trusted) or (bool(trusted) and asked.window != EVERYTHING and self._is_small(asked))
+
     def _judge(self, asked: Asked, found: frozenset[str], trusted: list[Partition], has_gap: bool) -> bool:
         is_truncated = bool(asked.refusal) or bool(found - asked.uids)
         if is_truncated:
             asked.state, asked.reason = "split", asked.refusal or CAPPED
+            self._has_cap = self._has_cap or not asked.refusal
         else:
             asked.reason = PARTS_AGREE
         if _suffices(trusted):
             return True
         if asked.window.modality:
             return False  # only a second opinion on what is cut otherwise too
-        if not trusted and not has_gap and not is_truncated:
-            self._uncut.append(asked)
-            return True  # until the end of the survey shows whether this source has a cap
+        if not has_gap and not is_truncated and (self._is_enough(asked, trusted) or (not trusted and not self._is_final)):
+            self._waiting.append(asked)
+            return True
+        return not has_gap and self._is_believed(asked, trusted, is_truncated=is_truncated)
+
+    def _is_believed(self, asked: Asked, trusted: list[Partition], *, is_truncated: bool) -> bool:
+        """Say whether a window that one cut agrees on, or none, is believed all the same; if not, write down what may hide."""
         if trusted:
             attribute = trusted[0].attribute
             if not is_truncated or (attribute != "StudyDate" and self._always_has(attribute)):
-                return not has_gap
+                return True
             self.found.unproved.append(f"studies without {attribute} in the window {asked.window.text()}")
-        elif not has_gap:
+        else:
+            asked.state, asked.reason = ("split", asked.reason) if is_truncated else ("unproved", CAPPED)
             self.found.unproved.append(f"studies in the window {asked.window.text()} beyond the {asked.answers} that it answered")
         return False
-
-    def _judge_uncut(self) -> None:
-        """Doubt the windows that could not be cut: as large as the largest answer, of a source that is known to cut off."""
-        has_cap = any(asked.state == "split" and asked.reason == CAPPED for asked in self.found.windows)
-        for asked in self._uncut:
-            if asked.answers >= self.found.largest and (has_cap or asked.answers >= PLAUSIBLE_CAP):
-                asked.state, asked.reason = "unproved", CAPPED
-                text = f"studies in the window {asked.window.text()} beyond the {asked.answers} that it answered"
-                self.found.unproved.append(text)
 
     def _always_has(self, attribute: str) -> bool:
         """Say whether no study of this source was ever seen without the attribute. A missing StudyDate hides from all but one."""

@@ -143,8 +143,7 @@ def test_a_few_instances_that_are_gone_are_written_down(ledger: Ledger, pacs: Em
     assert ledger.status().instances["missing"] == 0
 
 
-def test_a_source_that_is_not_there_is_an_error_and_leaves_no_run(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vna.dimse.retry.FIRST_WAIT_S", 0.01)
+def test_a_source_that_is_not_there_is_an_error_and_leaves_no_run(ledger: Ledger) -> None:
     gone = Node("legacy", ae_title="NOBODY", port=1)
     with pytest.raises(UnreachableError):
         run(ledger, gone, LOCAL)

@@ -111,7 +111,7 @@ def test_a_source_that_ignores_keys_is_not_asked_for_ever() -> None:
     records = [one | {"ModalitiesInStudy": "SR"} for one in spread(1000)]
     source = FakeSource(records, cap=500, ignores=("PatientID", "StudyDate", "StudyTime", "ModalitiesInStudy"))
     found = survey(source, TODAY)
-    assert len(source.asked) < 200
+    assert len(source.asked) < 300
     assert len(found.studies) == 500
     assert found.unproved
 
