@@ -26,15 +26,11 @@ import pytest
 
 from tests.support.instances import data_set_of, real_image_files
 from tests.support.sending import Sent, send_files
+from vna.demo.dcmqrscp import PROFILE, association_profile, configuration
 from vna.model import Node
 
 HOST = "127.0.0.1"
 START_S = 30
-STUDY_ROOT_AND_VERIFICATION = (
-    "1.2.840.10008.1.1",
-    *(f"1.2.840.10008.5.1.4.1.2.{root}.{service}" for root in (1, 2) for service in (1, 2, 3)),
-)
-UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2")
 EXECUTABLES = {"dcmtk": ("dcmqrscp", "storescp", "movescu", "findscu", "storescu"), "orthanc": ("Orthanc",)}
 
 
@@ -192,32 +188,15 @@ def dcmqrscp(
     folder.mkdir(parents=True, exist_ok=True)
     database.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
-    hosts = "\n".join(f"host{n} = ({ae}, {HOST}, {destination})" for n, (ae, destination) in enumerate(destinations))
     config = folder / "dcmqrscp.cfg"
-    config.write_text(
-        f"NetworkTCPPort = {port}\nMaxPDUSize = 131072\nMaxAssociations = 64\n"
-        f"HostTable BEGIN\n{hosts}\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
-        f"AETable BEGIN\n{ae_title} {database} RW (500, 4096mb) ANY\nAETable END\n"
-    )
+    config.write_text(configuration(port, ae_title, database, destinations))
     profile: list[str] = []
     if accept_all:
-        (folder / "associations.cfg").write_text(_association_profile())
-        profile = ["-xf", str(folder / "associations.cfg"), "Incoming", "Incoming"]
+        (folder / "associations.cfg").write_text(association_profile(real_image_files()))
+        profile = ["-xf", str(folder / "associations.cfg"), PROFILE, PROFILE]
     command = ["dcmqrscp", "-v", "-c", str(config), *profile, *extra_args]
     with _running(command, folder, "dcmqrscp", [port]) as process:
         yield Peer(ae_title, port, folder, folder / "dcmqrscp.log", process)
-
-
-def _association_profile() -> str:
-    """Write a profile of DCMTK (its asconfig.txt) that accepts what the real images need."""
-    images = real_image_files()
-    compressed = sorted({image.transfer_syntax_uid for image in images} - set(UNCOMPRESSED))
-    classes = [*STUDY_ROOT_AND_VERIFICATION, *sorted({image.sop_class_uid for image in images})]
-    lines = ["[[TransferSyntaxes]]", "[Any]"]
-    lines += [f"TransferSyntax{n} = {uid}" for n, uid in enumerate([*compressed, *UNCOMPRESSED], 1)]
-    lines += ["[[PresentationContexts]]", "[All]"]
-    lines += [f"PresentationContext{n} = {uid}\\Any" for n, uid in enumerate(classes, 1)]
-    return "\n".join([*lines, "[[Profiles]]", "[Incoming]", "PresentationContexts = All", ""])
 
 
 @contextmanager

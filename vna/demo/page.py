@@ -140,8 +140,8 @@ def _signatures() -> str:
     roles = ("Project manager", "PACS administration", "Radiology")
     fields = "".join(f"<div>{role}: name, date, signature</div>" for role in roles)
     return (
-        "<h2>Acceptance</h2><p>The undersigned have seen the figures and the list of instances that were not migrated, and accept the "
-        f"migration with these exceptions.</p><div class='sign'>{fields}</div>"
+        "<h2>Acceptance</h2><p>The undersigned have seen the figures and the list of instances that were not migrated, and "
+        f"accept the migration with these exceptions.</p><div class='sign'>{fields}</div>"
     )
 
 
