@@ -223,6 +223,16 @@ def test_verify_is_due_for_what_was_sent_and_not_found_equal(ledger: Ledger) -> 
     assert [(one.forward_code, one.verify_state) for one in sent] == [("0xB000", ""), ("0x0000", "verified")]
 
 
+def test_outcomes_of_stages_without_a_target_do_not_count(ledger: Ledger) -> None:
+    ledger.absorb([row(A1)])
+    with ledger.leases.held("validate", "") as lease:
+        ledger.outcomes.record(lease, [Outcome(row(A1).sha256, "clean")])
+    forward(ledger, "target", [row(A1)])
+    verify(ledger, "target", [row(A1)])
+    assert figures(ledger) == {"expected": 1, "stored": 1, "verified": 1}
+    assert ledger.outcomes.targets() == ["target"]
+
+
 def test_an_unchanged_outcome_is_not_written_again(ledger: Ledger) -> None:
     ledger.absorb([row(A1)])
     found = [Outcome(row(A1).sha256, "different", "DIFFERENT", "PatientName")]

@@ -43,6 +43,9 @@ class Window:
     is_exact: bool = False
     modality: str = ""
 
+    def __str__(self) -> str:
+        return self.text()
+
     @property
     def is_one_day(self) -> bool:
         """Whether the window is within one day."""

@@ -101,7 +101,8 @@ def _ranks(target: str) -> Subquery:
     verified = func.max(case((and_(outcomes.c.stage == VERIFY, outcomes.c.state == "verified"), 1), else_=0))
     refused = func.max(case((and_(outcomes.c.stage == FORWARD, outcomes.c.state == "refused"), 1), else_=0))
     rank = case((refused == 1, _REFUSED), (verified == 1, _VERIFIED), else_=_PENDING).label("rank")
-    rows = select(outcomes.c.sha256, outcomes.c.node, rank).where(outcomes.c.revision == 0)
+    is_target = outcomes.c.stage.in_((FORWARD, VERIFY))  # other stages keep outcomes too, of no target
+    rows = select(outcomes.c.sha256, outcomes.c.node, rank).where(outcomes.c.revision == 0, is_target)
     if target:
         rows = rows.where(outcomes.c.node == target)
     per_target = rows.group_by(outcomes.c.sha256, outcomes.c.node).subquery("per_target")
