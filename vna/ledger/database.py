@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -82,18 +81,6 @@ class Database:
             conn = plain.execution_options(**{_SQLITE_WRITE: True})
             with conn.begin():
                 yield conn
-
-    def back_up(self, path: Path) -> None:
-        """Copy the database into a new SQLite file, whole and consistent while others write. Raises ConfigError elsewhere."""
-        if self.dialect != "sqlite":
-            raise ConfigError("a ledger on PostgreSQL is backed up by PostgreSQL's own means", hint="use pg_dump")
-        partial = path.with_name(f"{path.name}.part")
-        partial.unlink(missing_ok=True)
-        with _translated(), self._engine.connect() as conn:
-            conn.exec_driver_sql("VACUUM INTO ?", (str(partial),))
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
 
     def insert_new(self, conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
         """Insert rows whose primary key is not there yet, leave the others as they are, and say how many were new."""

@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 
 from vna.ledger.accounts import Accounts, Status, Unmigrated
 from vna.ledger.backup import back_up
-from vna.ledger.database import Database, now
+from vna.ledger.database import Database
 from vna.ledger.expected import Expected
 from vna.ledger.leases import Leases
 from vna.ledger.objects import JournalRow, Objects
@@ -83,13 +83,6 @@ class Ledger:
         SQLite only: raises ConfigError for another database, whose own tool does it better, StoreError if it cannot be written.
         """
         return back_up(self._database, folder)
-
-    def back_up(self, folder: Path) -> Path:
-        """Copy the ledger into a folder, under the time in its name, and return the new file; others may write meanwhile."""
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"ledger-{now().replace('-', '').replace(':', '')}.sqlite"
-        self._database.back_up(path)
-        return path
 
     def close(self) -> None:
         """Give back every lease and close the database."""

@@ -11,9 +11,8 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from tests.support.ledgers import list_study, ref
 from vna.errors import ConfigError, RefusedError, StoreError
-from vna.ledger import Ledger, accounts
+from vna.ledger import accounts
 from vna.ledger.database import Database
 from vna.ledger.tables import counters, metadata
 
@@ -61,16 +60,6 @@ def test_a_url_that_cannot_be_used_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigError) as error:
         Database(url)
     assert error.value.hint
-
-
-def test_a_backup_is_a_whole_ledger(tmp_path: Path) -> None:
-    with Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite") as ledger:
-        list_study(ledger, "legacy", [ref("1.1", "1.1.1", 1)])
-        with ledger.leases.held("pull", "legacy", "1.1"):
-            copy = ledger.back_up(tmp_path / "backup")
-    with Ledger.open(f"sqlite:///{copy}") as restored:
-        assert restored.status().instances["expected"] == 1
-    assert [path.name for path in (tmp_path / "backup").iterdir() if path.name.endswith(".part")] == []
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
