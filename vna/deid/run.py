@@ -178,7 +178,7 @@ def _in_pool(pool: Executor, function: Callable[..., Any], job: Job, items: Sequ
         if not waiting:
             return
         finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-        for future in finished:
+        for future in sorted(finished, key=lambda future: future.exception() is not None):  # keep what was done, then fail
             yield future.result()
 
 
