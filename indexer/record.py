@@ -37,7 +37,7 @@ class Limits:
 
     depth: int = 64
     elements: int = 500_000
-    elements_multiframe: int = 5_000_000
+    elements_multiframe: int = 4_000_000
     value_bytes: int = 16_384
     inflated_bytes: int = 4 << 30
     inflate_ratio: int = 200

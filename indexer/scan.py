@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass
 
 from indexer.header import HeaderScanner
-from indexer.meta import FileMeta, read_file_meta
+from indexer.meta import TRANSFER_SYNTAX_UID, FileMeta, read_file_meta
 from indexer.problems import Disposition, Problem, codes, disposition
 from indexer.record import DEFAULT_LIMITS, Header, Limits
 from indexer.row import identity_problems, index_row, is_uid
@@ -97,6 +97,8 @@ def _scan(path: str, fd: int, size: int, limits: Limits) -> Scan:
     if not scanner.feed(head[offset:]):
         _read_on(scanner, fd, len(head), size)
     header = scanner.close()
+    if header.pixel is not None and header.pixel.length is None and TRANSFER_SYNTAX_UID not in meta.elements:
+        header.transfer_syntax_uid = ""  # compressed somehow: what was inferred is the encoding of the header only
     check_tail(header, size - offset, lambda at, length: os.pread(fd, length, offset + at), limits)
     problems = meta.problems + header.problems
     problems += identity_problems(header, meta.sop_class_uid, meta.sop_instance_uid)
@@ -109,10 +111,9 @@ def _read_on(scanner: HeaderScanner, fd: int, at: int, size: int) -> None:
         jump = min(scanner.skippable, size - at)
         if jump:
             scanner.skip(jump)
-            at += jump
+            at, length = at + jump, _FIRST_READ
             continue
-        length = min(2 * length, _LARGEST_READ)
         chunk = os.pread(fd, length, at)
         if not chunk or scanner.feed(chunk):
             return
-        at += len(chunk)
+        at, length = at + len(chunk), min(2 * length, _LARGEST_READ)

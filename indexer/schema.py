@@ -116,6 +116,9 @@ OWN_COLUMNS: tuple[Column, ...] = tuple(column for column in COLUMNS if not colu
 WANTED_TAGS: frozenset[int] = frozenset(column.tag for column in DICOM_COLUMNS if column.tag >> 16 != 2)
 """The tags of the data set that a header scanner keeps."""
 
+CLUSTER_COLUMN = "study_hash"
+"""The column by which rows are clustered; never a UID, since UIDs share long roots."""
+
 BLOOM_COLUMNS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "AccessionNumber")
 """The columns that get a bloom filter: many distinct values, looked up by equality."""
 

@@ -29,7 +29,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from indexer.columns import INSTANCES, Row, to_arrow
 from indexer.errors import IndexerError, TableConflictError, UsageError
-from indexer.schema import BLOOM_COLUMNS, SCHEMA_VERSION
+from indexer.schema import BLOOM_COLUMNS, CLUSTER_COLUMN, SCHEMA_VERSION
 
 _ATTEMPTS = 12
 _FIRST_WAIT_S = 0.02
@@ -210,3 +210,21 @@ class Table:
             raise TableConflictError(f"the table at {self.url} was written by somebody else meanwhile") from exc
         except (DeltaError, OSError) as exc:
             raise IndexerError(f"cannot write the table at {self.url}: {exc}") from exc
+
+    def optimize(self, keep_hours: int = 168) -> dict[str, int]:
+        """Cluster all rows by study into few files, write a checkpoint, and remove files and log entries that are no longer used.
+
+        For the one leased maintainer: it conflicts with no append, but with another maintainer. ``keep_hours`` is how long files
+        that were replaced stay for readers that still use them. Gives how many files were added and removed from the table.
+        """
+        try:
+            self.refresh()
+            done = self._delta.optimize.z_order([CLUSTER_COLUMN], writer_properties=self._properties)
+            self._delta.create_checkpoint()
+            self._delta.cleanup_metadata()
+            self._delta.vacuum(keep_hours, dry_run=False, enforce_retention_duration=False)
+        except CommitFailedError as exc:
+            raise TableConflictError(f"the table at {self.url} was rewritten by somebody else meanwhile") from exc
+        except (DeltaError, OSError) as exc:
+            raise IndexerError(f"cannot optimise the table at {self.url}: {exc}") from exc
+        return {"added": int(done["numFilesAdded"]), "removed": int(done["numFilesRemoved"])}

@@ -32,6 +32,7 @@ ReadAt = Callable[[int, int], bytes]
 """``read_at(offset, length)``: bytes of the data set from ``offset`` on, fewer at its end."""
 
 _IMPOSSIBLE = 0xFFFF0000  # a length beyond this is damage, not the length of any pixel data
+_FIRST_READ = 4096
 _CHUNK = 1 << 20
 _ZEROS = bytes(_CHUNK)
 _TABLE_BYTES = 16 << 20
@@ -175,12 +176,12 @@ def _is_sound(offsets: tuple[int, ...], items: set[int]) -> bool:
 def _scan_behind(header: Header, end: int, data_set_length: int, read_at: ReadAt, limits: Limits) -> None:
     """Read the elements that follow the pixel data, from ``end`` on; single zero bytes there are padding."""
     scanner = HeaderScanner(header.transfer_syntax_uid, limits, after=header, at=end)
-    at, size = end, 4096
+    at, size = end, _FIRST_READ
     while at < data_set_length:
         jump = min(scanner.skippable, data_set_length - at)
         if jump:
             scanner.skip(jump)
-            at += jump
+            at, size = at + jump, _FIRST_READ
             continue
         chunk = read_at(at, min(size, data_set_length - at))
         if not chunk or scanner.feed(chunk):
