@@ -11,8 +11,8 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from tests.support.instances import data_set_of
-from vna.demo.images import read_image_file
-from vna.demo.sending import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, NoAnswerError, NoContextError, associate, send_data_set
+from vna.demo.images import can_travel, read_image_file
+from vna.demo.sending import NoAnswerError, NoContextError, associate, send_data_set
 
 MAX_CONTEXTS = 128
 
@@ -95,7 +95,7 @@ def _send_batch(host: str, port: int, ae_title: str, calling: str, files: list[S
 
 def _send(assoc: Association, file: Sent, message_id: int) -> Sent:
     data_set = data_set_of(file.path)
-    if len(data_set) % 2 and file.transfer_syntax_uid != DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+    if not can_travel(file.transfer_syntax_uid, data_set):
         return replace(file, reason="odd length")
     try:
         status = send_data_set(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pynetdicom import AE
 
-from vna.demo.images import ImageFile, data_set_of
+from vna.demo.images import ImageFile, can_travel, data_set_of
 from vna.demo.sending import NoAnswerError, NoContextError, associate, send_data_set
 from vna.errors import ConfigError, UnreachableError
 from vna.model import Node
@@ -79,7 +79,7 @@ def dcmqrscp(folder: Path, images: Sequence[ImageFile], *, ae_title: str = "LEGA
 
 def _load(node: Node, images: Sequence[ImageFile]) -> None:
     """Store what it takes, bit by bit; an image at which it aborts is left out, as would be one that an archive lost long ago."""
-    waiting = [image for image in images if len(data_set_of(image.path)) % 2 == 0]
+    waiting = [image for image in images if can_travel(image.transfer_syntax_uid, data_set_of(image.path))]
     ae = AE(ae_title="LOADER")
     ae.dimse_timeout = 5
     while waiting:

@@ -13,6 +13,7 @@ import pydicom.data
 from pydicom.errors import InvalidDicomError
 
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
+DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
@@ -75,3 +76,8 @@ def data_set_of(part10: bytes | Path) -> bytes:
         else:
             at += 8 + struct.unpack_from("<H", content, at + 6)[0]
     return content[at:]
+
+
+def can_travel(transfer_syntax_uid: str, data_set: bytes) -> bool:
+    """Say whether a data set fits into P-DATA: it has even length (PS3.8 9.3.5.1), or may be padded (deflated: PS3.5 A.5)."""
+    return len(data_set) % 2 == 0 or transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN

@@ -28,9 +28,9 @@ from pynetdicom.transport import ThreadedAssociationServer
 from vna.demo.catalogue import LEVELS, Catalogue, StoredObject, missing_unique_keys, read_object
 from vna.demo.faults import NO_FAULTS, Faults
 from vna.demo.identifiers import read_identifier, write_identifier
-from vna.demo.images import data_set_of, read_image_file
+from vna.demo.images import can_travel, data_set_of, read_image_file
 from vna.demo.retrieval import Retrieval
-from vna.demo.sending import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, DimseMessage, send_response, set_nodelay
+from vna.demo.sending import DimseMessage, send_response, set_nodelay
 from vna.model import Node
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -131,9 +131,8 @@ class EmbeddedPacs:
         for path in paths:
             image = read_image_file(path)
             data_set = b"" if image is None else data_set_of(path)
-            if image is None or (len(data_set) % 2 and image.transfer_syntax_uid != DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN):
-                continue
-            self.add(image.sop_class_uid, image.sop_instance_uid, image.transfer_syntax_uid, data_set)
+            if image is not None and can_travel(image.transfer_syntax_uid, data_set):
+                self.add(image.sop_class_uid, image.sop_instance_uid, image.transfer_syntax_uid, data_set)
         return len(self._catalogue)
 
     def add(self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, data_set: bytes) -> bool:

@@ -16,8 +16,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE
 from pynetdicom.presentation import PresentationContext
 
-DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
-
+from vna.demo.images import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
 
 DimseMessage = C_ECHO | C_STORE | C_FIND | C_MOVE | C_GET
 
