@@ -7,14 +7,17 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from vna.archive.effective import EffectiveObject, effective_object
 from vna.archive.journal import read_journal
 from vna.archive.layout import JOURNAL
 from vna.archive.readme import README
 from vna.archive.recovery import Recovered, recover
+from vna.archive.revisions import revisions_of
 from vna.archive.rows import JournalRow
 from vna.archive.sink import ArchiveSink, Durability, OnReceipt, foresee, now
+from vna.archive.spliced import SplicedFile
 from vna.errors import ConfigError, InstanceMissingError, RefusedError
 from vna.model import Receipt, Report, silent
 from vna.store import SYSTEM, LocalStore, Operations, is_local, local_path
@@ -109,6 +112,26 @@ class Archive:
         """Open a stored file for reading; the caller closes it. Raises InstanceMissingError."""
         return self.store.open(path)
 
+    def open_effective(self, path: str, sha256: str, study_instance_uid: str) -> tuple[EffectiveObject, BinaryIO]:
+        """Open an object as it leaves, with the active revisions of its study applied; the caller closes the file.
+
+        Only the header is made anew; what follows is read from the store. An object without revisions comes as it is stored,
+        byte for byte. Raises RefusedError where a change cannot be applied.
+        """
+        file = self.store.open(path)
+        try:
+            effective = effective_object(file, revisions_of(self.store, study_instance_uid), sha256)
+        except BaseException:
+            file.close()
+            raise
+        return effective, cast("BinaryIO", SplicedFile(effective.head, file, effective.rest_at))
+
+    def put_effective(self, path: str, sha256: str, study_instance_uid: str, target: str) -> bool:
+        """Store an object as it leaves under another path, durably; False when something stands there."""
+        _, file = self.open_effective(path, sha256, study_instance_uid)
+        with file:
+            return self.store.put_stream(file, target)
+
     # -- index
 
     def sync_index(self) -> int:
@@ -118,6 +141,10 @@ class Archive:
         """
         self.sweep()
         return self._index().sync()
+
+    def sync_revisions(self) -> int:
+        """Take every revision into the index that it does not show yet; return how many. Safe to repeat."""
+        return self._index().sync_revisions()
 
     def connect(self) -> DuckDBPyConnection:
         """Return a DuckDB connection with the view ``instances``: the index, united with what only the journal knows yet."""

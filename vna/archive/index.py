@@ -21,8 +21,9 @@ from indexer.errors import IndexerError, UsageError
 from indexer.table import Segment as TableSegment
 from indexer.table import Table
 from vna.archive.journal import Segment, read_segment, segments, writers
-from vna.archive.layout import INDEX_INSTANCES, JOURNAL, SPOOL
+from vna.archive.layout import INDEX_INSTANCES, INDEX_OVERLAYS, JOURNAL, SPOOL
 from vna.archive.manifests import write_manifests
+from vna.archive.overlays import sync_overlays
 from vna.archive.rows import JournalRow
 from vna.errors import ConfigError, StoreError, VnaError
 from vna.model import Report
@@ -46,6 +47,7 @@ class Index:
         self._store = store
         self._journal = store.root / JOURNAL
         self._folder = store.root / INDEX_INSTANCES
+        self._overlays = store.root / INDEX_OVERLAYS
 
     def sync(self) -> int:
         """Commit the sealed segments that the table does not have; see :meth:`vna.archive.Archive.sync_index`."""
@@ -64,12 +66,23 @@ class Index:
             self._manifests_of_open_segments()
         return added
 
+    def sync_revisions(self) -> int:
+        """Take revisions into the table of overlays; see :meth:`vna.archive.Archive.sync_revisions`."""
+        with self.maintaining(), index_errors():
+            return sync_overlays(self._store, self._overlays, self._paths_of)
+
+    def _paths_of(self, study_instance_uid: str) -> dict[str, str]:
+        rows = self.select(None, [study_instance_uid], ("sha256", "path"))
+        return {row["sha256"]: row["path"] for row in rows}
+
     def connect(self) -> DuckDBPyConnection:
         """Open the view ``instances``; see :meth:`vna.archive.Archive.connect`."""
         with index_errors():
             for _ in range(_ATTEMPTS):
                 table = self._table()
-                con = query.connect(self._folder, extra_rows=to_arrow(map(index_columns, self._uncommitted(table))))
+                overlays = self._overlays if self._overlays.exists() else None
+                extra_rows = to_arrow(map(index_columns, self._uncommitted(table)))
+                con = query.connect(self._folder, extra_rows=extra_rows, overlays_url=overlays)
                 before = table.version()
                 table.refresh()
                 if table.version() == before:
@@ -118,6 +131,8 @@ class Index:
             shutil.rmtree(beside, ignore_errors=True)
             count = rebuild(self._store, beside, report, workers)
             self._swap(beside)
+            shutil.rmtree(self._overlays, ignore_errors=True)
+            sync_overlays(self._store, self._overlays, self._paths_of)
         return count
 
     def write_manifests(self) -> int:

@@ -16,6 +16,7 @@ MANIFESTS = "manifests"
 JOURNAL = "journal"
 SPOOL = "spool"
 INDEX_INSTANCES = "index/instances"
+INDEX_OVERLAYS = "index/overlays"
 
 _PLAIN = re.compile(r"[0-9.]{1,64}", re.ASCII)
 _SPELLED_OUT_BYTES = 64

@@ -1,0 +1,16 @@
+"""Correct what is wrong in headers, as data that can be taken back; what lies in the store stays as received.
+
+Nouns: rule (which objects, which elements, which new values, why), assignment (one element's new value), planned object (one
+object with the changes that are due), revision (what is written: :mod:`vna.archive.revisions`).
+
+:func:`plan` says what would change, :func:`apply` writes revisions, :func:`revert` takes them back, :func:`materialise` writes
+corrected files beside the originals for sites that want them.
+"""
+
+from vna.correct.apply import apply, revert
+from vna.correct.materialise import materialise
+from vna.correct.plan import plan
+from vna.correct.request import load_rules, rule_of_settings
+from vna.correct.result import CorrectOptions, CorrectResult
+
+__all__ = ["CorrectOptions", "CorrectResult", "apply", "load_rules", "materialise", "plan", "revert", "rule_of_settings"]

@@ -1,0 +1,206 @@
+"""Which objects differ from what the rules want, and in what: read from the headers themselves, changing nothing."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vna.archive import Archive
+from vna.archive.effective import edited, read_stored_header
+from vna.archive.revisions import ElementChange, Revision, changes_of, revisions_of
+from vna.correct.request import Assignment, Rule
+from vna.correct.result import CorrectOptions, CorrectResult
+from vna.errors import ConfigError, DigestMismatchError, RefusedError, VnaError
+from vna.model import Outcome, Progress, Report, silent
+from vna.part10 import read_head
+from vna.part10.edit import Change, edit_header
+from vna.part10.elements import DEFLATED_UIDS, EXPLICIT_LE, Encoding, StructureError, encoding_of
+from vna.part10.json_model import element_json
+from vna.part10.original import Attribution
+from vna.part10.raw import RawElement, read_elements, read_items
+from vna.part10.values import CharacterSetError
+
+_SPECIFIC_CHARACTER_SET = 0x00080005
+_COLUMNS = ("sha256", "path", "received_StudyInstanceUID", "study_hash")
+_FILEABLE = "status IN ('stored', 'flagged')"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedObject:
+    """One object with the changes that one rule asks for and that are not in place yet."""
+
+    sha256: str
+    path: str
+    transfer_syntax_uid: str
+    changes: tuple[ElementChange, ...]
+    header: bytes
+    """The header with the changes in place."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStudy:
+    """One study (by the UID received) with what one rule changes in it, and what it was refused."""
+
+    study_instance_uid: str
+    rule: Rule
+    objects: tuple[PlannedObject, ...]
+    refusals: tuple[Outcome, ...]
+    seen: int
+
+
+def plan(archive: Archive, rules: Sequence[Rule], options: CorrectOptions, report: Report = silent) -> CorrectResult:
+    """Say what :func:`vna.correct.apply` would change, with every rule judged by the archive as it stands. Changes nothing.
+
+    Raises ConfigError for SQL that cannot be understood.
+    """
+    begun = time.monotonic()
+    tally = Tally()
+    attribution = Attribution(options.modifying_system, "", "CORRECT", "")
+    for rule in rules:
+        for number, study in enumerate(planned_studies(archive, rule, options, attribution), 1):
+            tally.add(study, revisions=1 if study.objects else 0)
+            report(Progress("plan", number, unit="studies"))
+    return tally.result(time.monotonic() - begun)
+
+
+def planned_studies(archive: Archive, rule: Rule, options: CorrectOptions, attribution: Attribution) -> Iterator[PlannedStudy]:
+    """Yield the studies that a rule selects, with what it changes in each."""
+    given = 0
+    for study, rows in itertools.groupby(selected(archive, rule, options), key=lambda row: row["received_StudyInstanceUID"]):
+        planned = _study(archive, rule, options, attribution, str(study), list(rows))
+        yield planned
+        given += bool(planned.objects)
+        if options.limit is not None and given >= options.limit:
+            return
+
+
+def selected(archive: Archive, rule: Rule, options: CorrectOptions) -> list[dict[str, Any]]:
+    """Select the objects that a rule may change, by study, each with its computed values as ``value_<n>``."""
+    conditions = [_FILEABLE]
+    conditions += [f"({text}\n)" for text in (options.where, rule.where) if text]
+    params: list[object] = []
+    if options.studies:
+        conditions.append("list_contains(?, received_StudyInstanceUID)")
+        params.append(list(options.studies))
+    computed = [f", ({each.sql}\n) AS value_{number}" for number, each in enumerate(rule.assignments) if each.sql]
+    names = ", ".join(f'"{name}"' for name in _COLUMNS)
+    sql = f"SELECT {names}{''.join(computed)} FROM instances WHERE {' AND '.join(conditions)}"
+    return archive.query(f"{sql} ORDER BY study_hash, received_StudyInstanceUID, path", params)
+
+
+def _study(
+    archive: Archive, rule: Rule, options: CorrectOptions, attribution: Attribution, study: str, rows: list[dict[str, Any]]
+) -> PlannedStudy:
+    revisions = revisions_of(archive.store, study)
+    objects, refusals = [], []
+    for row in rows:
+        try:
+            planned = _object(archive, rule, options, attribution, revisions, row)
+        except VnaError as exc:
+            refusals.append(Outcome(row["sha256"], "refused", type(exc).__name__, str(exc)))
+            continue
+        if planned is not None:
+            objects.append(planned)
+    return PlannedStudy(study, rule, tuple(objects), tuple(refusals), len(rows))
+
+
+def _object(
+    archive: Archive,
+    rule: Rule,
+    options: CorrectOptions,
+    attribution: Attribution,
+    revisions: Sequence[Revision],
+    row: Mapping[str, Any],
+) -> PlannedObject | None:
+    """Compare one object, as its revisions leave it, with what the rule wants. Raises VnaError where it cannot be changed."""
+    fallback = options.fallback_character_set.encode("ascii", "replace")
+    with archive.open_object(row["path"]) as file:
+        try:
+            head = read_head(file)
+        except ValueError as exc:
+            raise DigestMismatchError(f"the stored object is damaged: {exc}") from exc
+        header, _ = read_stored_header(file, head.transfer_syntax_uid)
+    for revision, changes in changes_of(revisions, row["sha256"]):
+        header = edited(header, head.transfer_syntax_uid, changes, revision, fallback)
+    encoding = EXPLICIT_LE if head.transfer_syntax_uid in DEFLATED_UIDS else encoding_of(head.transfer_syntax_uid)
+    wanted = [_wanted(assignment, row, number) for number, assignment in enumerate(rule.assignments)]
+    elements = read_elements(header, encoding)
+    due: list[ElementChange] = []
+    for change in wanted:
+        try:
+            alone = edit_header(header, encoding, [change], attribution, fallback_character_set=fallback)
+        except (StructureError, CharacterSetError, ValueError) as exc:
+            raise RefusedError(f"{type(exc).__name__}: {exc}") from exc
+        if alone.changed:
+            new = None if change.value is None else _json_of(read_elements(alone.data, encoding), change.path, encoding)
+            due.append(ElementChange(change.path, change.vr, new, _json_of(elements, change.path, encoding)))
+    if not due:
+        return None
+    result = edit_header(header, encoding, [each.as_change() for each in due], attribution, fallback_character_set=fallback)
+    return PlannedObject(row["sha256"], row["path"], head.transfer_syntax_uid, tuple(due), result.data)
+
+
+def _wanted(assignment: Assignment, row: Mapping[str, Any], number: int) -> Change:
+    if not assignment.sql:
+        return Change(assignment.path, assignment.vr, assignment.values)
+    value = row[f"value_{number}"]
+    if value is None or value == "":
+        return Change(assignment.path, assignment.vr, ())
+    if not isinstance(value, str | int | float):
+        raise ConfigError(f"{assignment.name}: its SQL gives {type(value).__name__}, not text or a number")
+    values = tuple(value.split("\\")) if isinstance(value, str) else (value,)
+    return Change(assignment.path, assignment.vr, values)
+
+
+def _json_of(elements: Sequence[RawElement], path: tuple[int, ...], encoding: Encoding) -> dict[str, Any] | None:
+    """Give the element at a path as JSON, None where it is absent."""
+    charset = next((each.value.rstrip(b" \0") for each in elements if each.tag == _SPECIFIC_CHARACTER_SET), b"")
+    level, here = list(elements), encoding
+    for tag, number in zip(path[:-1:2], path[1::2], strict=True):
+        sequence = next((each for each in level if each.tag == tag), None)
+        items = read_items(sequence, here) if sequence is not None else []
+        if number >= len(items):
+            return None
+        level, here = read_elements(items[number].content, items[number].encoding), items[number].encoding
+        charset = next((each.value.rstrip(b" \0") for each in level if each.tag == _SPECIFIC_CHARACTER_SET), charset)
+    found = next((each for each in level if each.tag == path[-1]), None)
+    return None if found is None else element_json(found, here, charset)
+
+
+class Tally:
+    """Adds up what rules change in studies."""
+
+    def __init__(self) -> None:
+        self._studies: set[str] = set()
+        self._objects: set[str] = set()
+        self._elements: Counter[str] = Counter()
+        self._refusals: list[Outcome] = []
+        self._revisions = 0
+
+    def add(self, study: PlannedStudy, *, revisions: int) -> None:
+        """Count one study under one rule."""
+        self._refusals += study.refusals
+        self._revisions += revisions
+        if study.objects:
+            self._studies.add(study.study_instance_uid)
+        names = {assignment.path: assignment.name for assignment in study.rule.assignments}
+        for planned in study.objects:
+            self._objects.add(planned.sha256)
+            self._elements.update(names[change.path] for change in planned.changes)
+
+    def result(self, seconds: float) -> CorrectResult:
+        """Sum up."""
+        return CorrectResult(
+            studies=len(self._studies),
+            instances=len(self._objects),
+            changes=self._elements.total(),
+            revisions=self._revisions,
+            refused=len(self._refusals),
+            refusals=tuple(self._refusals),
+            by_element=dict(self._elements),
+            seconds=seconds,
+        )
