@@ -1,22 +1,56 @@
-"""Which pairs are worth comparing: a union of many keys, joined by DuckDB.
+"""Which pairs are worth comparing: a union of many keys, made and joined by DuckDB.
 
 One key alone loses every record whose key holds the error. Together they lose a pair only when ID, name sounds and birth date are
-all wrong at once; :class:`Candidates` tells which keys were too common to follow, and how many pairs that skipped.
+all wrong at once. Keys that bring in too many pairs are not followed; :class:`Candidates` tells how many pairs that skipped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from vna.reconcile.records import People, Person, name_sounds
+from vna.reconcile.records import People
 
-LIMIT = 2_500
-"""Pairs that one key may bring in; the conjunctive keys beside it cover what a common one skips."""
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of key. ``left`` and ``right`` are conditions on the two sides' records; ``limit`` is how many pairs one key may bring."""
+
+    name: str
+    source: str
+    key: str
+    limit: int
+    left: str = "true"
+    right: str = "true"
+    swap: str = ""
+
+
+_BORN = "y IS NOT NULL"
+_FULL = "y IS NOT NULL AND NOT (m = 1 AND d = 1)"
+_VAGUE = "m = 1 AND d = 1"
+KINDS = (
+    Kind("patient ID", "ids", "x", 10_000),
+    Kind("telephone", "records", "phone", 400, "phone <> ''", "phone <> ''"),
+    Kind("birth date", "records", "y, m, d", 10_000, _FULL, _FULL),
+    Kind("birth date, day and month exchanged", "records", "y, m, d", 10_000, "d <= 12 AND d <> m", "true", "y, d, m"),
+    Kind("two sounds, year and month of birth", "couples", "x, y, m", 2_500, _BORN, _BORN),
+    Kind("two sounds, year and day of birth", "couples", "x, y, d", 2_500, _BORN, _BORN),
+    Kind("two sounds, month and day of birth", "couples", "x, m, d", 2_500, _FULL, _FULL),
+    Kind("two sounds, day and month exchanged", "couples", "x, m, d", 2_500, "d <= 12 AND d <> m", "true", "x, d, m"),
+    Kind("two sounds and year, PACS knows only the year", "couples", "x, y", 2_500, _VAGUE, _BORN),
+    Kind("two sounds and year, RIS knows only the year", "couples", "x, y", 2_500, _BORN, _VAGUE),
+    Kind("one sound, first of January", "sounds", "x, y", 2_500, _VAGUE, _VAGUE),
+    Kind("one rare sound, year and month of birth", "sounds", "x, y, m", 4, _FULL, _FULL),
+    Kind("one rare sound, month and day of birth", "sounds", "x, m, d", 4, _FULL, _FULL),
+    Kind("two sounds, no birth date in the PACS", "couples", "x", 200, "y IS NULL", "true"),
+    Kind("two sounds, no birth date in the RIS", "couples", "x", 200, "true", "y IS NULL"),
+    Kind("two rare sounds", "couples", "x", 12),
+)
+"""All kinds of keys, documented in docs/reconcile.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +59,7 @@ class Candidates:
 
     left: Any
     right: Any
-    skipped: dict[str, int]
+    skipped: Mapping[str, int]
 
     def __len__(self) -> int:
         return len(self.left)
@@ -37,72 +71,71 @@ class Candidates:
 
 def candidates(pacs: People, ris: People, connection: duckdb.DuckDBPyConnection) -> Candidates:
     """Collect the pairs that share at least one key."""
-    connection.register("a_arrow", _keys(pacs, swap=True))
-    connection.register("b_arrow", _keys(ris, swap=False))
-    connection.execute("CREATE OR REPLACE TEMP TABLE a_keys AS SELECT * FROM a_arrow")
-    connection.execute("CREATE OR REPLACE TEMP TABLE b_keys AS SELECT * FROM b_arrow")
-    connection.unregister("a_arrow")
-    connection.unregister("b_arrow")
+    for side, people in (("a", pacs), ("b", ris)):
+        connection.register(f"{side}_arrow", _table(people))
+        connection.execute(
+            f"""CREATE OR REPLACE TEMP TABLE {side}_records AS SELECT rid, y, m, d, phone, words FROM {side}_arrow;
+            CREATE OR REPLACE TEMP TABLE {side}_ids AS SELECT rid, hash(unnest(ids)) AS x FROM {side}_arrow;
+            CREATE OR REPLACE TEMP TABLE {side}_sounds AS SELECT rid, hash(unnest(sounds)) AS x, y, m, d FROM {side}_arrow;
+            CREATE OR REPLACE TEMP TABLE {side}_couples AS
+            SELECT rid, hash(unnest(couples)) AS x, y, m, d FROM {side}_arrow"""
+        )
+        connection.unregister(f"{side}_arrow")
+    left, right = (" UNION ALL ".join(_keys(number, kind, side) for number, kind in enumerate(KINDS)) for side in "ab")
+    limits = " ".join(f"WHEN {number} THEN {kind.limit}" for number, kind in enumerate(KINDS))
     connection.execute(
-        """CREATE OR REPLACE TEMP TABLE blocks AS
-        SELECT key, left(key, 1) AS kind, a.n * b.n AS pairs
-        FROM (SELECT key, count(*) n FROM a_keys GROUP BY key) a JOIN (SELECT key, count(*) n FROM b_keys GROUP BY key) b USING (key)"""
+        f"""CREATE OR REPLACE TEMP TABLE a_keys AS SELECT DISTINCT * FROM ({left});
+        CREATE OR REPLACE TEMP TABLE b_keys AS SELECT DISTINCT * FROM ({right});
+        CREATE OR REPLACE TEMP TABLE blocks AS SELECT kind, key, n * m AS pairs, n * m <= CASE kind {limits} END AS small
+        FROM (SELECT kind, key, count(*) AS n FROM a_keys GROUP BY ALL) JOIN (SELECT kind, key, count(*) AS m FROM b_keys GROUP BY ALL)
+        USING (kind, key)"""
     )
-    skipped = connection.execute(
-        f"SELECT kind, sum(pairs)::BIGINT FROM blocks WHERE pairs > {_limit()} GROUP BY kind ORDER BY kind"
-    ).fetchall()
-    table = connection.execute(
-        f"""SELECT DISTINCT a.rid AS l, b.rid AS r FROM a_keys a JOIN b_keys b USING (key)
-        JOIN (SELECT key FROM blocks WHERE pairs <= {_limit()}) USING (key) ORDER BY l, r"""
+    skipped = connection.execute("SELECT kind, sum(pairs)::BIGINT FROM blocks WHERE NOT small GROUP BY kind ORDER BY kind").fetchall()
+    table = connection.sql(
+        f"""WITH pairs AS (
+            SELECT a.rid AS l, b.rid AS r, min(kind) AS first, max(kind) AS last FROM a_keys a JOIN b_keys b USING (kind, key)
+            JOIN (SELECT kind, key FROM blocks WHERE small) USING (kind, key) GROUP BY ALL)
+        SELECT l, r FROM pairs JOIN a_records a ON a.rid = l JOIN b_records b ON b.rid = r
+        WHERE NOT (first IN {_DATE_ONLY} AND last IN {_DATE_ONLY}) OR {_ALIKE} ORDER BY l, r"""
     ).to_arrow_table()
-    connection.execute("DROP TABLE a_keys; DROP TABLE b_keys; DROP TABLE blocks")
-    return Candidates(table["l"], table["r"], dict(skipped))
+    for side in "ab":
+        connection.execute(f"DROP TABLE {side}_keys; DROP TABLE {side}_records; DROP TABLE {side}_ids; DROP TABLE {side}_sounds; DROP TABLE {side}_couples")
+    connection.execute("DROP TABLE blocks")
+    return Candidates(table["l"], table["r"], {KINDS[kind].name: pairs for kind, pairs in skipped})
 
 
-def _limit() -> str:
-    """Rare keys may bring many pairs (an ID, a phone number does not repeat by chance); names alone only a few."""
-    return f"CASE kind WHEN 'N' THEN {LIMIT // 6} WHEN 'D' THEN {LIMIT * 4} WHEN 'I' THEN {LIMIT * 4} ELSE {LIMIT} END"
+_DATE_ONLY = tuple(number for number, kind in enumerate(KINDS) if kind.name.startswith("birth date"))
+_ALIKE = (
+    "list_has_any(a.words, b.words) OR jaro_winkler_similarity(array_to_string(a.words, ''), array_to_string(b.words, '')) >= 0.72"
+    " OR jaro_winkler_similarity(array_to_string(a.words, ''), array_to_string(list_reverse(b.words), '')) >= 0.8"
+)
+"""Strangers who share a birthday are many: they need a name somewhat alike to be worth a closer look."""
 
 
-def _keys(side: People, *, swap: bool) -> pa.Table:
-    rids: list[int] = []
-    keys: list[str] = []
-    for person in side.persons:
-        if person.is_junk:
-            continue
-        found = list(dict.fromkeys(_keys_of(person, swap=swap)))
-        keys += found
-        rids += [person.index] * len(found)
-    return pa.table({"rid": pa.array(rids, pa.int32()), "key": pa.array(keys, pa.string())})
+def _keys(number: int, kind: Kind, side: str) -> str:
+    key = kind.swap if side == "a" and kind.swap else kind.key
+    where = kind.left if side == "a" else kind.right
+    return f"SELECT rid, {number}::UTINYINT AS kind, hash({key}) AS key FROM {side}_{kind.source} WHERE {where}"
 
 
-def _keys_of(person: Person, *, swap: bool) -> Iterator[str]:
-    """Give a record's keys. Kinds: I patient ID, D birth date, P sound and part of the birth date, N two sounds, T telephone."""
-    for identifier in person.ids:
-        yield "I" + (identifier.digits or identifier.text)
-    sounds = name_sounds(person.name)
-    if person.birth_name.family.words:
-        sounds += tuple(s for s in name_sounds(person.birth_name) if s not in sounds)
-    born = person.birth_date
-    couples = [min(a, b) + "/" + max(a, b) for i, a in enumerate(sounds) for b in sounds[i + 1 :]]
-    if person.name.ideographic:
-        couples.append(person.name.ideographic)
-    if born is not None:
-        year, month, day = born
-        if (month, day) != (1, 1):
-            yield f"D{year}.{month}.{day}"
-        for sound in sounds:
-            yield f"Py{sound}{year}.{month}"
-            yield f"Pd{sound}{year}..{day}"
-            yield f"Pm{sound}{month}.{day}"
-        for couple in couples:
-            yield f"C{couple}{year}"
-            yield f"C{couple}.{month}.{day}"
-        if swap and day <= 12 and day != month:
-            yield f"D{year}.{day}.{month}"
-            for couple in couples:
-                yield f"C{couple}.{day}.{month}"
-    for couple in couples:
-        yield "N" + couple
-    if len(person.phone) >= 6:
-        yield "T" + person.phone
+def _table(people: People) -> pa.Table:
+    persons = [person for person in people.persons if not person.is_junk]
+    born = [person.birth_date or (None, None, None) for person in persons]
+    sounds = [p.name.sounds if not p.birth_name.sounds else tuple(dict.fromkeys(p.name.sounds + p.birth_name.sounds)) for p in persons]
+    couples = [[a + "/" + b if a < b else b + "/" + a for i, a in enumerate(s) for b in s[i + 1 :]] for s in sounds]
+    for person, found in zip(persons, couples, strict=True):
+        if person.name.ideographic:
+            found.append(person.name.ideographic)
+    return pa.table(
+        {
+            "rid": pa.array([person.index for person in persons], pa.int32()),
+            "ids": pa.array([[i.digits or i.text for i in person.ids] for person in persons], pa.list_(pa.string())),
+            "sounds": pa.array(sounds, pa.list_(pa.string())),
+            "couples": pa.array(couples, pa.list_(pa.string())),
+            "words": pa.array([s + p.name.words for s, p in zip(sounds, persons, strict=True)], pa.list_(pa.string())),
+            "y": pa.array([day[0] for day in born], pa.int16()),
+            "m": pa.array([day[1] for day in born], pa.int16()),
+            "d": pa.array([day[2] for day in born], pa.int16()),
+            "phone": pa.array([person.phone if len(person.phone) >= 6 else "" for person in persons], pa.string()),
+        }
+    )

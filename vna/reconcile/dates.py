@@ -11,7 +11,9 @@ from datetime import date
 from enum import IntEnum
 from typing import NamedTuple
 
-PLACEHOLDERS = frozenset(("19000101", "19010101", "18000101", "00010101", "11111111", "99999999", "00000000", "18991230", "18991231"))
+PLACEHOLDERS = frozenset(
+    ("19000101", "19010101", "18000101", "00010101", "11111111", "99999999", "00000000", "18991230", "18991231")
+)
 """Dates that systems write for "unknown"; they are no evidence."""
 
 _PLAIN = re.compile(r"^(\d{4})(\d{2})(\d{2})")
@@ -105,7 +107,9 @@ def compare_days(left: Day | None, right: Day | None) -> DateLevel:
         return DateLevel.SWAPPED
     a, b = left.text(), right.text()
     wrong = [i for i in range(8) if a[i] != b[i]]
-    if len(wrong) == 1 or (len(wrong) == 2 and wrong[1] - wrong[0] == 1 and a[wrong[0]] == b[wrong[1]] and a[wrong[1]] == b[wrong[0]]):
+    if len(wrong) == 1 or (
+        len(wrong) == 2 and wrong[1] - wrong[0] == 1 and a[wrong[0]] == b[wrong[1]] and a[wrong[1]] == b[wrong[0]]
+    ):
         return DateLevel.TYPO
     same = (left.year == right.year) + (left.month == right.month) + (left.day == right.day)
     if same == 2:

@@ -39,7 +39,12 @@ _SEX = {-1: "missing on one side", 0: "different", 1: "the same"}
 def explain_patients(comparison: Comparison, weights: Mapping[str, float]) -> str:
     """Say how each field agrees and what it weighs in bits, without any patient's value."""
     words = (
-        ("patient_id", "patient ID", _ID[comparison.patient_id] + (" under one issuer" if comparison.qualified and comparison.patient_id == IdLevel.SAME else "")),
+        (
+            "patient_id",
+            "patient ID",
+            _ID[comparison.patient_id]
+            + (" under one issuer" if comparison.qualified and comparison.patient_id == IdLevel.SAME else ""),
+        ),
         ("family", "family name", _NAME[comparison.family]),
         ("given", "given name", _NAME[comparison.given]),
         ("birth_date", "birth date", _DATE[comparison.birth_date]),

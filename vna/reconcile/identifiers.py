@@ -15,7 +15,9 @@ from vna.reconcile.sounds import typing_errors
 
 _PUNCTUATION = re.compile(r"[\W_]+")
 _SHAPE = re.compile(r"^([A-Z]*)(\d+)([A-Z]?)$")
-_NO_ID = frozenset(("", "NONE", "NULL", "UNKNOWN", "UNK", "NA", "NN", "NOID", "PATIENTID", "ID", "TBD", "XXX", "XXXX", "EMERGENCY", "ANONYMOUS"))
+_NO_ID = frozenset(
+    ("", "NONE", "NULL", "UNKNOWN", "UNK", "NA", "NN", "NOID", "PATIENTID", "ID", "TBD", "XXX", "XXXX", "EMERGENCY", "ANONYMOUS")
+)
 
 
 class IdLevel(IntEnum):
@@ -98,7 +100,11 @@ def compare_ids(left: Identifier, right: Identifier) -> IdLevel:
     if left.digits and left.digits == right.digits and (not left.prefix or not right.prefix):
         return IdLevel.SAME
     a, b = left.digits or left.text, right.digits or right.text
-    if min(len(a), len(b)) >= 4 and (left.prefix == right.prefix or not left.prefix or not right.prefix) and typing_errors(a, b, 1) <= 1:
+    if (
+        min(len(a), len(b)) >= 4
+        and (left.prefix == right.prefix or not left.prefix or not right.prefix)
+        and typing_errors(a, b, 1) <= 1
+    ):
         return IdLevel.TYPO
     if left.digits and left.digits == right.digits and len(left.digits) >= 4:
         return IdLevel.TYPO

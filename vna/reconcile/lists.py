@@ -113,11 +113,15 @@ def _pairs(table: Mapping[str, Any], problems: list[str]) -> dict[str, str]:
             pairs[right] = left
         else:
             close = difflib.get_close_matches(right, known, n=1)
-            problems.append(f"{left!r} = {right!r}: neither is a column that is read" + (f"; did you mean {close[0]!r}?" if close else ""))
+            problems.append(
+                f"{left!r} = {right!r}: neither is a column that is read" + (f"; did you mean {close[0]!r}?" if close else "")
+            )
     return pairs
 
 
-def read_list(path: Path, side: str, level: MatchLevel, *, renames: Mapping[str, str] | None = None, encoding: str = "") -> ReadList:
+def read_list(
+    path: Path, side: str, level: MatchLevel, *, renames: Mapping[str, str] | None = None, encoding: str = ""
+) -> ReadList:
     """Read one list; ``side`` is ``ris`` or ``pacs``.
 
     Raises ConfigError for a file that cannot be understood (encoding, columns, duplicate keys), RefusedError for one without rows.
@@ -153,7 +157,9 @@ def decode_text(data: bytes, name: str, encoding: str = "") -> str:
         try:
             return data.decode(encoding)
         except LookupError as exc:
-            raise ConfigError(f"there is no encoding {encoding!r}", hint="utf-8, utf-16, latin-1, cp1252, cp1250, shift_jis, gb18030 ...") from exc
+            raise ConfigError(
+                f"there is no encoding {encoding!r}", hint="utf-8, utf-16, latin-1, cp1252, cp1250, shift_jis, gb18030 ..."
+            ) from exc
         except UnicodeDecodeError as exc:
             raise ConfigError(f"{name} is not {encoding}: byte {exc.start} cannot be read") from exc
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -183,14 +189,23 @@ def _csv(text: str, name: str) -> tuple[list[str], list[list[str]]]:
     delimiter = max(",;\t|", key=first.count)
     csv.field_size_limit(1 << 24)
     try:
-        lines = [line for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(cell.strip() for cell in line)]
+        lines = [
+            line for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(cell.strip() for cell in line)
+        ]
     except csv.Error as exc:
         raise ConfigError(f"{name} is no CSV: {exc}") from exc
     header = [cell.strip() for cell in lines[0]]
-    wrong = [number for number, line in enumerate(lines[1:], 2) if len(line) > len(header) and any(cell.strip() for cell in line[len(header) :])]
+    wrong = [
+        number
+        for number, line in enumerate(lines[1:], 2)
+        if len(line) > len(header) and any(cell.strip() for cell in line[len(header) :])
+    ]
     if wrong:
         shown = ", ".join(map(str, wrong[:5]))
-        raise ConfigError(f"{name}: {len(wrong)} row(s) have more cells than the header (first: row {shown})", hint="quote cells that hold the delimiter")
+        raise ConfigError(
+            f"{name}: {len(wrong)} row(s) have more cells than the header (first: row {shown})",
+            hint="quote cells that hold the delimiter",
+        )
     return header, lines[1:]
 
 
@@ -248,7 +263,7 @@ def _columns(header: Sequence[str], name: str, level: MatchLevel, renames: Mappi
             + (f" (near: {', '.join(sorted(guesses))})" if guesses else "")
         )
     if problems or near:
-        raise ConfigError(near + problems, hint="rename columns with --columns map.toml, for example: \"MRN\" = \"PatientID\"")
+        raise ConfigError(near + problems, hint='rename columns with --columns map.toml, for example: "MRN" = "PatientID"')
     return columns, ignored
 
 
@@ -267,4 +282,7 @@ def _check_keys(rows: Sequence[Row], name: str) -> None:
             seen[key] = number
     if problems:
         more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise ConfigError(f"{name}: the column key must be unique: " + "; ".join(problems[:5]) + more, hint="correct the keys, or leave the column out")
+        raise ConfigError(
+            f"{name}: the column key must be unique: " + "; ".join(problems[:5]) + more,
+            hint="correct the keys, or leave the column out",
+        )

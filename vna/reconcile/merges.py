@@ -71,7 +71,9 @@ def read_merges(rows: Iterable[Mapping[str, str]], rules: IdRules) -> Merges:
             resolved[key] = end
     if problems:
         raise RefusedError(
-            "the merge list cannot be applied: " + "; ".join(problems[:10]) + (f"; and {len(problems) - 10} more" if len(problems) > 10 else ""),
+            "the merge list cannot be applied: "
+            + "; ".join(problems[:10])
+            + (f"; and {len(problems) - 10} more" if len(problems) > 10 else ""),
             hint="correct these rows, or leave them out; nothing was matched",
         )
     return Merges(resolved, ignored)

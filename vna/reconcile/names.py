@@ -71,6 +71,7 @@ class Name:
     is_baby: bool = False
     is_test: bool = False
     multiple: str = ""
+    sounds: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -124,16 +125,33 @@ def parse_name(text: str) -> Name:
     if not alphabetic.isascii() and not ideographic and any(ord(c) > 0x2E7F for c in alphabetic):
         ideographic = "".join(_WORD.findall(alphabetic))
     family, given, others = _components(alphabetic)
-    words = [word for part in (family, given, others) for word in part]
-    generation = next((GENERATIONS[word] for word in words if word in GENERATIONS and not (word in ("II", "IV") and word in given[:1])), 0)
-    is_test = any(word in TEST_WORDS for word in words) or any(word.startswith("ZZZ") for word in words)
-    family, given = ([w for w in part if w not in GENERATIONS and w not in NO_NAME] for part in (family, given))
-    is_baby, multiple = _is_baby(family, given)
-    if is_baby:
-        family = [w for w in family + given if w not in BABY and w not in BABY_AROUND]
-        given = []
-    family, given = _without_titles(family, given)
-    return Name(_part(family), _part(given, is_given=True), ideographic, generation, is_baby, is_test, multiple)
+    words = family + given + others
+    generation, is_test, is_baby, multiple = 0, False, False, ""
+    if not _SPECIAL_WORDS.isdisjoint(words) or "ZZZ" in alphabetic.upper():
+        generation = next((GENERATIONS[word] for word in words if word in GENERATIONS and word not in given[:1]), 0)
+        is_test = any(word in TEST_WORDS or word.startswith("ZZZ") for word in words)
+        family, given = ([w for w in part if w not in GENERATIONS and w not in NO_NAME] for part in (family, given))
+        is_baby, multiple = _is_baby(family, given)
+        if is_baby:
+            family = [w for w in family + given if w not in BABY and w not in BABY_AROUND]
+            given = []
+        family, given = _without_titles(family, given)
+    one, other = _part(family, PARTICLES), _part(given, GIVEN_PARTICLES)
+    return Name(one, other, ideographic, generation, is_baby, is_test, multiple, _sounds(one.words, other.words))
+
+
+def _sounds(family: tuple[str, ...], given: tuple[str, ...]) -> tuple[str, ...]:
+    """Give the sound keys of at most four words; initials and empty keys are left out."""
+    words = family[:2] + given[:2]
+    if len(words) < 3:
+        words += (family + given)[len(words) : 4]
+    keys = dict.fromkeys([sound_key(word) for word in words if len(word) > 1])
+    keys.pop("", None)
+    return tuple(keys)
+
+
+_SPECIAL_WORDS = frozenset(GENERATIONS) | NO_NAME | BABY | TEST_WORDS | HONORIFICS
+"""Words that make a closer look at a name worth while."""
 
 
 def _components(text: str) -> tuple[list[str], list[str], list[str]]:
@@ -150,7 +168,12 @@ def _components(text: str) -> tuple[list[str], list[str], list[str]]:
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(fold(_APOSTROPHES.sub("", text).replace(".", " ")))
+    if text.isascii():
+        upper = text.upper()
+        if upper.isalpha():
+            return [upper]
+        return _WORD.findall(upper.replace("'", "").replace("`", ""))
+    return _WORD.findall(fold(_APOSTROPHES.sub("", text)))
 
 
 def _is_baby(family: list[str], given: list[str]) -> tuple[bool, str]:
@@ -177,16 +200,18 @@ def _without_titles(family: list[str], given: list[str]) -> tuple[list[str], lis
     return kept_family, kept_given
 
 
-def _part(words: list[str], *, is_given: bool = False) -> Part:
+def _part(words: list[str], particles: frozenset[str]) -> Part:
     if not words:
         return Part()
+    if len(words) == 1:
+        word = squash(words[0])
+        return Part((word,), (word,))
     glued: list[str] = []
     for word in words:
-        if glued and glued[-1] in GLUED and len(word) > 1 and not is_given:
+        if glued and glued[-1] in GLUED and len(word) > 1 and particles is PARTICLES:
             glued[-1] += word
         else:
             glued.append(word)
-    particles = GIVEN_PARTICLES if is_given else PARTICLES
     core = [w for w in glued if w not in particles] or glued
     joined = {squash("".join(core)), squash("".join(glued))}
     return Part(tuple(map(squash, core[:6])), tuple(sorted(joined)))
@@ -203,6 +228,8 @@ def compare_names(left: Name, right: Name) -> NameComparison:
     if family >= Level.INITIAL and given >= Level.INITIAL:
         return NameComparison(family, given, note=_note(left, right, family))
     best = NameComparison(family, given, note=_note(left, right, family))
+    if not _share(left.sounds, right.sounds):
+        return best
     crossed = _crossed(left, right)
     if crossed is not None and crossed.family + crossed.given > max(best.family, 0) + max(best.given, 0) + 1:
         best = crossed
@@ -210,6 +237,10 @@ def compare_names(left: Name, right: Name) -> NameComparison:
     if mixed is not None and mixed.family + mixed.given > max(best.family, 0) + max(best.given, 0) + 1:
         best = mixed
     return best
+
+
+def _share(left: tuple[str, ...], right: tuple[str, ...]) -> bool:
+    return any(sound in right for sound in left)
 
 
 def _note(left: Name, right: Name, family: Level) -> str:
@@ -270,7 +301,13 @@ def _take(words: tuple[str, ...], pool: list[str], groups: dict[str, frozenset[i
     if not levels:
         return Level.MISSING
     worst = min(levels)
-    return worst if worst >= Level.INITIAL else min(Level.PARTIAL, max(levels)) if len(levels) > 1 and levels[0] >= Level.CLOSE else worst
+    return (
+        worst
+        if worst >= Level.INITIAL
+        else min(Level.PARTIAL, max(levels))
+        if len(levels) > 1 and levels[0] >= Level.CLOSE
+        else worst
+    )
 
 
 def _aligned(left: tuple[str, ...], right: tuple[str, ...]) -> Level:
@@ -284,7 +321,7 @@ def compare_family(left: Part, right: Part) -> Level:
     """Compare two family names; one of two surnames (double, hyphenated, maiden) is PARTIAL."""
     if not left.words or not right.words:
         return Level.MISSING
-    if left.words == right.words or not set(left.joined).isdisjoint(right.joined) or sorted(left.words) == sorted(right.words):
+    if left.words == right.words or _share(left.joined, right.joined) or sorted(left.words) == sorted(right.words):
         return Level.EXACT
     if len(left.words) == 1 and len(right.words) == 1:
         best = compare_words(left.words[0], right.words[0], FAMILY_GROUPS)
@@ -293,7 +330,9 @@ def compare_family(left: Part, right: Part) -> Level:
     pool = list(long)
     levels = []
     for word in short:
-        level, at = max(((compare_words(word, other, FAMILY_GROUPS), -i) for i, other in enumerate(pool)), default=(Level.DIFFERENT, 0))
+        level, at = max(
+            ((compare_words(word, other, FAMILY_GROUPS), -i) for i, other in enumerate(pool)), default=(Level.DIFFERENT, 0)
+        )
         if level >= Level.CLOSE:
             pool.pop(-at)
         levels.append(level)
@@ -306,7 +345,7 @@ def compare_family(left: Part, right: Part) -> Level:
 def _joined(left: Part, right: Part) -> Level:
     for a in left.joined:
         for b in right.joined:
-            if len(a) > 4 and len(b) > 4 and (letters(a) ^ letters(b)).bit_count() <= 3 and typing_errors(a, b, 1) <= 1:
+            if len(a) > 4 and len(b) > 4 and -2 < len(a) - len(b) < 2 and (letters_of(a) ^ letters_of(b)).bit_count() <= 2 and typing_errors(a, b, 1) <= 1:
                 return Level.CLOSE
     return Level.DIFFERENT
 
@@ -315,7 +354,7 @@ def compare_given(left: Part, right: Part) -> Level:
     """Compare two given names with their middle names. Two different middle names make siblings possible: WEAK."""
     if not left.words or not right.words:
         return Level.MISSING
-    if left.words == right.words or not set(left.joined).isdisjoint(right.joined):
+    if left.words == right.words or _share(left.joined, right.joined):
         return Level.EXACT
     first = compare_words(left.words[0], right.words[0], GIVEN_GROUPS)
     if len(left.words) == 1 and len(right.words) == 1:
@@ -350,8 +389,6 @@ def compare_words(left: str, right: str, groups: dict[str, frozenset[int]]) -> L
     mine, theirs = groups.get(left), groups.get(right)
     if mine and theirs and not mine.isdisjoint(theirs):
         return Level.EQUIVALENT
-    if (letters_of(left) ^ letters_of(right)).bit_count() > 5:
-        return Level.DIFFERENT
     key = (left, right)
     level = _WORDS.get(key)
     if level is None:
@@ -365,14 +402,19 @@ letters_of = lru_cache(maxsize=400_000)(letters)
 
 
 def _spelling(left: str, right: str) -> Level:
-    short, long = sorted((len(left), len(right)))
-    errors = typing_errors(left, right, 2)
-    if (errors == 1 and short >= 3) or (errors == 2 and short >= 6):
-        return Level.CLOSE
+    short, long = len(left), len(right)
+    if short > long:
+        short, long = long, short
+    most = 1 if short < 5 else 2
+    unlike = (letters_of(left) ^ letters_of(right)).bit_count()
+    if unlike <= 2 * most and long - short <= most and short >= 3:
+        errors = typing_errors(left, right, most)
+        if errors == 1 or (errors == 2 and short >= 6):
+            return Level.CLOSE
+        if errors == 2:
+            return Level.WEAK
     if short >= 4 and (left.startswith(right) or right.startswith(left)):
         return Level.CLOSE if long >= 8 and short >= 6 else Level.WEAK
-    if short >= 3 and sound_key(left) == sound_key(right) and left[0] == right[0] or (errors <= 2 and short >= 4):
-        return Level.WEAK
-    if short >= 4 and sound_key(left) == sound_key(right):
+    if unlike <= 7 and short >= 3 and sound_key(left) == sound_key(right) and (short >= 4 or left[0] == right[0]):
         return Level.WEAK
     return Level.DIFFERENT

@@ -41,7 +41,9 @@ class Pair:
     state: str
 
 
-def match_patients(pacs: People, ris: People, rules: SiteRules, connection: duckdb.DuckDBPyConnection, *, study_rows: bool = False) -> Matching:
+def match_patients(
+    pacs: People, ris: People, rules: SiteRules, connection: duckdb.DuckDBPyConnection, *, study_rows: bool = False
+) -> Matching:
     """Match the patients of two lists. With ``study_rows`` one PACS patient stands in several rows, once a study."""
     left_of, left = _collapse(pacs, merge_nameless=study_rows)
     right_of, right = _collapse(ris, merge_nameless=False)
@@ -56,7 +58,12 @@ def match_patients(pacs: People, ris: People, rules: SiteRules, connection: duck
     judged = _judged(pairs, pacs, ris, model, rules)
     settled = _Settling(judged, pacs, ris, counts, rules, len(left), len(right)).links()
     links = [
-        replace(link, explanation=explain_patients(pair.comparison, model.weights(pair.comparison, pacs.persons[pair.left], ris.persons[pair.right])))
+        replace(
+            link,
+            explanation=explain_patients(
+                pair.comparison, model.weights(pair.comparison, pacs.persons[pair.left], ris.persons[pair.right])
+            ),
+        )
         for link, pair in settled
     ]
     return Matching(MatchLevel.PATIENT, _spread(links, left_of, right_of, pacs, ris), pool.skipped, len(pool), ids_count)
@@ -75,31 +82,42 @@ def _collapse(side: People, *, merge_nameless: bool) -> tuple[dict[int, list[int
     return kept, People([side.persons[index] for index in sorted(kept)])
 
 
-def _compared(pacs: People, ris: People, pool: Iterable[tuple[int, int]], *, ids_count: bool) -> list[tuple[int, int, Comparison]]:
+def _compared(
+    pacs: People, ris: People, pool: Iterable[tuple[int, int]], *, ids_count: bool
+) -> list[tuple[int, int, Comparison]]:
     """Compare the candidates and keep those with anything to say."""
     found = []
     left, right = pacs.persons, ris.persons
     for a, b in pool:
         one, other = left[a], right[b]
         c = compare(one, other, ids_count=ids_count)
-        if c.patient_id == IdLevel.SAME or (
-            c.family + c.given >= 3 and (c.birth_date > 0 or c.patient_id == IdLevel.TYPO or (c.family >= Level.CLOSE and c.given >= Level.CLOSE))
-        ) or (c.birth_date >= DateLevel.TYPO and (c.family >= Level.CLOSE or c.given >= Level.CLOSE)):
+        if (
+            c.patient_id == IdLevel.SAME
+            or (
+                c.family + c.given >= 3
+                and (c.birth_date > 0 or c.patient_id == IdLevel.TYPO or (c.family >= Level.CLOSE and c.given >= Level.CLOSE))
+            )
+            or (c.birth_date >= DateLevel.TYPO and (c.family >= Level.CLOSE or c.given >= Level.CLOSE))
+        ):
             found.append((a, b, c))
     return found
 
 
 def _ids_are_shared(pairs: Sequence[tuple[int, int, Comparison]]) -> bool:
     """See whether both lists number their patients alike: where name and birth date agree fully, IDs must agree now and then."""
-    sure = [c for _, _, c in pairs if c.family == c.given == Level.EXACT and c.birth_date == DateLevel.EXACT and c.patient_id >= 0]
+    sure = [
+        c for _, _, c in pairs if c.family == c.given == Level.EXACT and c.birth_date == DateLevel.EXACT and c.patient_id >= 0
+    ]
     return len(sure) < 20 or sum(c.patient_id == IdLevel.SAME for c in sure) >= 0.05 * len(sure)
 
 
-def _judged(pairs: Sequence[tuple[int, int, Comparison]], pacs: People, ris: People, model: Model, rules: SiteRules) -> list[Pair]:
+def _judged(
+    pairs: Sequence[tuple[int, int, Comparison]], pacs: People, ris: People, model: Model, rules: SiteRules
+) -> list[Pair]:
     judged = []
     for a, b, c in pairs:
         left, right = pacs.persons[a], ris.persons[b]
-        score = model.probability(sum(model.weights(c, left, right).values()))
+        score = model.probability(model.bits(c, left, right))
         rule, state = judge(c, left, right, model.counts)
         if rule in rules.disabled and state in (Outcome.AUTO, _CHANCE):
             rule, state = "P11", Outcome.REVIEW
@@ -137,7 +155,9 @@ def judge(c: Comparison, left: Person, right: Person, counts: Frequencies) -> tu
     exact = c.family == Level.EXACT and c.given == Level.EXACT and c.sex != 0 and not doubt and not _is_new_year(left)
     if not exact or min(len(left.given_key), len(right.given_key)) < 2 or left.name.is_baby or right.name.is_baby:
         return "P11", Outcome.REVIEW
-    return ("P5" if c.patient_id == IdLevel.TYPO else "P4"), _CHANCE
+    if c.patient_id == IdLevel.TYPO:
+        return ("P5", _CHANCE) if c.contact != 0 and not _neighbours(left, right) else ("P11", Outcome.REVIEW)
+    return "P4", _CHANCE
 
 
 def _judge_same_id(c: Comparison, left: Person, right: Person, counts: Frequencies, *, doubt: bool) -> tuple[str, str]:
@@ -145,7 +165,12 @@ def _judge_same_id(c: Comparison, left: Person, right: Person, counts: Frequenci
     exact = c.family == Level.EXACT and c.given == Level.EXACT
     newborn = left.name.is_baby or right.name.is_baby
     same_baby = newborn and left.name == right.name and left.birth_date == right.birth_date and left.birth_date is not None
-    if not doubt and c.birth_date == DateLevel.EXACT and (c.sex != 0 or (exact and not c.crossed)) and (strong or (same_baby and c.sex != 0)):
+    if (
+        not doubt
+        and c.birth_date == DateLevel.EXACT
+        and (c.sex != 0 or (exact and not c.crossed))
+        and (strong or (same_baby and c.sex != 0))
+    ):
         return "P1", Outcome.AUTO
     if not doubt and not newborn and c.sex != 0:
         if c.birth_date == DateLevel.EXACT and _nearly(c, left, right, counts):
@@ -156,7 +181,9 @@ def _judge_same_id(c: Comparison, left: Person, right: Person, counts: Frequenci
             return "P6", Outcome.AUTO
     names = c.family >= Level.CLOSE and c.given >= Level.INITIAL
     unknown = c.birth_date == DateLevel.MISSING and (c.family == Level.MISSING or c.given == Level.MISSING)
-    somewhat = c.given >= Level.EQUIVALENT or (c.family >= Level.CLOSE and (c.birth_date != DateLevel.DIFFERENT or c.given == Level.MISSING))
+    somewhat = c.given >= Level.EQUIVALENT or (
+        c.family >= Level.CLOSE and (c.birth_date != DateLevel.DIFFERENT or c.given == Level.MISSING)
+    )
     if names or unknown or somewhat or c.birth_date >= DateLevel.TYPO:
         return "P8", Outcome.REVIEW
     return "P7", Outcome.CONFLICT
@@ -189,6 +216,12 @@ def _different_people_of_one_name(left: Person, right: Person) -> bool:
     return bool((a.multiple or b.multiple) and a.multiple != b.multiple)
 
 
+def _neighbours(left: Person, right: Person) -> bool:
+    """See whether two IDs were given one after the other (brothers, sisters, a family registered in one go): no typing error then."""
+    numbers = [[int(i.digits) for i in p.ids if i.digits.isdigit()] for p in (left, right)]
+    return any(abs(a - b) < 100 for a in numbers[0] for b in numbers[1])
+
+
 def _is_new_year(person: Person) -> bool:
     return person.birth_date is not None and (person.birth_date.month, person.birth_date.day) == (1, 1)
 
@@ -210,7 +243,9 @@ def _name_share(left: Person, right: Person, counts: Frequencies) -> float:
 class _Settling:
     """Looks at rivals, spends the budget of chance, and gives each record its links."""
 
-    def __init__(self, pairs: Sequence[Pair], pacs: People, ris: People, counts: Frequencies, rules: SiteRules, n_left: int, n_right: int) -> None:
+    def __init__(
+        self, pairs: Sequence[Pair], pacs: People, ris: People, counts: Frequencies, rules: SiteRules, n_left: int, n_right: int
+    ) -> None:
         self.pacs, self.ris, self.counts, self.rules = pacs, ris, counts, rules
         self.n_left, self.n_right = n_left, n_right
         self.of_left: dict[int, list[Pair]] = defaultdict(list)
@@ -248,10 +283,17 @@ class _Settling:
         """See whether another record fits about as well: for inexact pairs any brother or sister, for exact ones another exact one."""
         fuzzy = best.rule not in ("P1",)
         for other in (*self.of_left[best.left], *self.of_right[best.right]):
-            if other is best or (other.left != best.left and other.right == best.right and self._same_patient(other.left, best.left)):
+            if other is best or (
+                other.left != best.left and other.right == best.right and self._same_patient(other.left, best.left)
+            ):
                 continue
             c = other.comparison
-            if fuzzy and c.birth_date >= DateLevel.PART and c.family >= Level.CLOSE and (c.patient_id != IdLevel.SAME or other.left == best.left):
+            if (
+                fuzzy
+                and c.birth_date >= DateLevel.PART
+                and c.family >= Level.CLOSE
+                and (c.patient_id != IdLevel.SAME or other.left == best.left)
+            ):
                 if c.given >= best.comparison.given or best.comparison.given < Level.EQUIVALENT:
                     return True
             elif not fuzzy and other.left == best.left and other.state == Outcome.AUTO and other.rule == "P1":
@@ -300,8 +342,7 @@ class _Settling:
         risk = self.n_right * _name_share(left, right, self.counts) * self.counts.birth_share(left.birth_date) * _CORRELATION
         if pair.rule == "P5":
             risk *= 1e-2
-        if pair.comparison.contact == 1:
-            risk *= 1e-1
+        risk *= {1: 0.1, 0: 10.0, -1: 1.0}[pair.comparison.contact]
         return risk * (4 if pair.comparison.crossed else 1)
 
     def _for_people(self, pairs: Sequence[Pair], auto_right: set[int]) -> list[Pair]:
@@ -326,14 +367,20 @@ class _Settling:
     def _named(pair: Pair, *, many: bool) -> Pair:
         if pair.state == Outcome.CONFLICT:
             return pair
-        rule = "P10" if pair.rule in ("P1", "P2", "P3", "P4", "P5", "P6") or (many and pair.rule == "P11") else pair.rule
+        rule = pair.rule
+        if rule in ("P1", "P2", "P3", "P6") or (many and rule in ("P4", "P5", "P11")):
+            rule = "P10"
+        elif rule in ("P4", "P5"):
+            rule = "P11"
         return replace(pair, rule=rule, state=Outcome.REVIEW)
 
 
 _RANK = {"P1": 1, "P2": 2, "P3": 2, "P6": 3}
 
 
-def _spread(links: Iterable[Link], left_of: dict[int, list[int]], right_of: dict[int, list[int]], pacs: People, ris: People) -> list[Link]:
+def _spread(
+    links: Iterable[Link], left_of: dict[int, list[int]], right_of: dict[int, list[int]], pacs: People, ris: People
+) -> list[Link]:
     """Give every row its own link, and say what becomes of rows that have none."""
     found: list[Link] = []
     seen_right: set[int] = set()
@@ -345,8 +392,22 @@ def _spread(links: Iterable[Link], left_of: dict[int, list[int]], right_of: dict
         seen_right.add(link.right)
     for first, rows in left_of.items():
         if first not in seen_left:
-            found += [Link(Outcome.ORPHAN_PACS, "P12", 0.0, row, None, explanation="no candidate in the RIS list") for row in rows]
-    found += [Link(Outcome.ORPHAN_RIS, "P12", 0.0, None, first, explanation="no candidate in the PACS list") for first in right_of if first not in seen_right]
-    found += [Link(Outcome.JUNK, "P13", 0.0, p.index, None, explanation="test patient, phantom or junk") for p in pacs.persons if p.is_junk]
-    found += [Link(Outcome.JUNK, "P13", 0.0, None, p.index, explanation="test patient, phantom or junk") for p in ris.persons if p.is_junk]
+            found += [
+                Link(Outcome.ORPHAN_PACS, "P12", 0.0, row, None, explanation="no candidate in the RIS list") for row in rows
+            ]
+    found += [
+        Link(Outcome.ORPHAN_RIS, "P12", 0.0, None, first, explanation="no candidate in the PACS list")
+        for first in right_of
+        if first not in seen_right
+    ]
+    found += [
+        Link(Outcome.JUNK, "P13", 0.0, p.index, None, explanation="test patient, phantom or junk")
+        for p in pacs.persons
+        if p.is_junk
+    ]
+    found += [
+        Link(Outcome.JUNK, "P13", 0.0, None, p.index, explanation="test patient, phantom or junk")
+        for p in ris.persons
+        if p.is_junk
+    ]
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,9 +17,20 @@ from vna.reconcile.lists import Row
 from vna.reconcile.merges import Merges
 from vna.reconcile.names import Name, fold, parse_name
 from vna.reconcile.rules import SiteRules
-from vna.reconcile.sounds import sound_key
 
-_SEX = {"M": "M", "MALE": "M", "MANNLICH": "M", "H": "M", "F": "F", "FEMALE": "F", "W": "F", "WEIBLICH": "F", "V": "F", "1": "M", "2": "F"}
+_SEX = {
+    "M": "M",
+    "MALE": "M",
+    "MANNLICH": "M",
+    "H": "M",
+    "F": "F",
+    "FEMALE": "F",
+    "W": "F",
+    "WEIBLICH": "F",
+    "V": "F",
+    "1": "M",
+    "2": "F",
+}
 _OTHERS = re.compile(r"[\\;,|~]")
 _DIGITS = re.compile(r"\D+")
 
@@ -41,12 +52,14 @@ class Person:
     @property
     def family_key(self) -> str:
         """Give the family name as one word, for counting."""
-        return " ".join(self.name.family.words)
+        words = self.name.family.words
+        return words[0] if len(words) == 1 else " ".join(words)
 
     @property
     def given_key(self) -> str:
         """Give the first given name, for counting."""
-        return self.name.given.words[0] if self.name.given.words else ""
+        words = self.name.given.words
+        return words[0] if words else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +75,7 @@ class People:
 def people(rows: Sequence[Row], rules: SiteRules, merges: Merges = Merges()) -> People:
     """Normalise the rows of a list. The form of local dates is judged over the whole column."""
     months = month_first(row.get("PatientBirthDate", "") for row in rows)
-    junk_names = [re.compile(pattern, re.IGNORECASE) for pattern in rules.junk_names]
-    junk_ids = [re.compile(pattern, re.IGNORECASE) for pattern in rules.junk_ids]
+    junk_names, junk_ids = junk_patterns(rules)
     empty = parse_name("")
     found = []
     for index, row in enumerate(rows):
@@ -114,12 +126,17 @@ def _ids(row: Row, rules: SiteRules, merges: Merges) -> tuple[Identifier, ...]:
     return tuple(found)
 
 
-def is_junk(name: Name, raw_name: str, raw_id: str, names: Iterable[re.Pattern[str]], ids: Iterable[re.Pattern[str]]) -> bool:
+def junk_patterns(rules: SiteRules) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
+    """Compile what the rules say of junk, for names and for IDs."""
+    names, ids = ("|".join(f"(?:{pattern})" for pattern in patterns) for patterns in (rules.junk_names, rules.junk_ids))
+    return re.compile(names, re.IGNORECASE) if names else None, re.compile(ids, re.IGNORECASE) if ids else None
+
+
+def is_junk(name: Name, raw_name: str, raw_id: str, names: re.Pattern[str] | None, ids: re.Pattern[str] | None) -> bool:
     """Tell test patients and phantoms: by a word of the name, by the site's patterns, or by the ID."""
-    if name.is_test or any(pattern.search(raw_name) for pattern in names):
+    if name.is_test or (names is not None and names.search(raw_name)):
         return True
-    text = raw_id.strip()
-    return bool(text) and any(pattern.search(text) for pattern in ids)
+    return ids is not None and not raw_id.isdigit() and ids.search(raw_id.strip()) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +176,3 @@ def frequencies(*sides: People) -> Frequencies:
             if person.birth_date is not None:
                 birth[person.birth_date] += 1
     return Frequencies(total, family, given, full, birth)
-
-
-@lru_cache(maxsize=400_000)
-def name_sounds(name: Name) -> tuple[str, ...]:
-    """Give the sound keys of a name's words, at most four; initials and empty keys are left out."""
-    words = (*name.family.words[:2], *name.given.words[:2])
-    if len(words) < 3:
-        words += name.words[len(words) : 4]
-    keys = dict.fromkeys(sound_key(word) for word in words if len(word) > 1)
-    keys.pop("", None)
-    return tuple(keys)

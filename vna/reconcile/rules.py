@@ -219,7 +219,9 @@ def _site_rule(number: int, entry: Mapping[str, Any], problems: list[str]) -> Si
             problems.append(f"{where}: unknown field {key!r}{_near(key, FIELD_LEVELS)}")
             continue
         wanted = (levels,) if isinstance(levels, str) else tuple(levels)
-        problems.extend(f"{where}: {key} has no level {x!r}{_near(x, FIELD_LEVELS[key])}" for x in wanted if x not in FIELD_LEVELS[key])
+        problems.extend(
+            f"{where}: {key} has no level {x!r}{_near(x, FIELD_LEVELS[key])}" for x in wanted if x not in FIELD_LEVELS[key]
+        )
         when[key] = wanted
     if not when:
         problems.append(f"{where}: `when` is empty; a rule that always holds would decide everything")

@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple, Protocol
 
 from vna.reconcile.dates import DateLevel, compare_days
@@ -32,6 +33,10 @@ class Comparison(NamedTuple):
     sex: int  # 1 same, 0 different, -1 missing
     contact: int  # 1 same telephone or address, 0 not, -1 missing
     note: str = ""
+
+
+_levels = itemgetter(0, 2, 3, 5, 6, 7)
+"""The levels of a comparison in the order of the fields that are weighed."""
 
 
 class Scorer(Protocol):
@@ -65,7 +70,7 @@ _U: dict[str, dict[int, float]] = {
 """How often each level occurs among pairs of strangers; names and IDs are corrected by a random sample of the lists."""
 
 _FIELDS = ("patient_id", "family", "given", "birth_date", "sex", "contact")
-_SAMPLE = 20_000
+_SAMPLE = 5_000
 _CROSSED = -3.0
 
 
@@ -92,8 +97,10 @@ def compare(left: Person, right: Person, *, ids_count: bool = True) -> Compariso
 def _by_birth_name(left: Person, right: Person, name: NameComparison) -> NameComparison:
     for a, b in ((left.birth_name, right.name), (left.name, right.birth_name)):
         if a.family.words and b.family.words:
-            other = compare_names(type(a)(family=a.family, given=left.name.given if a is left.birth_name else a.given), b) if a is left.birth_name else (
-                compare_names(a, type(b)(family=b.family, given=right.name.given))
+            other = (
+                compare_names(type(a)(family=a.family, given=left.name.given if a is left.birth_name else a.given), b)
+                if a is left.birth_name
+                else (compare_names(a, type(b)(family=b.family, given=right.name.given)))
             )
             if other.family >= Level.CLOSE:
                 return NameComparison(min(other.family, Level.PARTIAL), max(name.given, other.given), note="name at birth")
@@ -118,13 +125,16 @@ class Model:
     def weights(self, comparison: Comparison, left: Person, right: Person) -> dict[str, float]:
         """Give the weight of each field in bits. A missing value weighs nothing."""
         found = {}
-        for field in _FIELDS:
-            level = int(getattr(comparison, field))
+        for field, level, m in zip(_FIELDS, _levels(comparison), self.m.values(), strict=True):
             if level >= 0:
-                found[field] = math.log2(self.m[field][level] / self._chance(field, level, comparison, left, right))
+                found[field] = math.log2(m[level] / self._chance(field, level, comparison, left, right))
         if comparison.crossed:
             found["family"] = found.get("family", 0) + _CROSSED
         return found
+
+    def bits(self, comparison: Comparison, left: Person, right: Person) -> float:
+        """Give the sum of :meth:`weights`."""
+        return sum(self.weights(comparison, left, right).values())
 
     def _chance(self, field: str, level: int, comparison: Comparison, left: Person, right: Person) -> float:
         counts = self.counts
@@ -144,7 +154,9 @@ class Model:
         return 1 / (1 + 2**-total) if total > -60 else 0.0
 
 
-def train(pacs: People, ris: People, counts: Frequencies, compared: Sequence[Comparison], *, ids_count: bool = True, seed: int = 1) -> Model:
+def train(
+    pacs: People, ris: People, counts: Frequencies, compared: Sequence[Comparison], *, ids_count: bool = True, seed: int = 1
+) -> Model:
     """Learn the weights: chance levels from random pairs, true levels by expectation-maximisation over the candidates.
 
     The defaults weigh as much as some dozens of pairs, so that short lists stay sensible. Same lists, same seed, same model.
@@ -173,8 +185,10 @@ def _learn_chance(u: dict[str, dict[int, float]], pacs: People, ris: People, see
             u[field][level] = (counter[level] + default * weight) / (total + weight)
 
 
-def _learn_true(compared: Iterable[Comparison], u: Mapping[str, Mapping[int, float]], prior: float) -> dict[str, dict[int, float]]:
-    patterns = Counter(tuple(int(getattr(c, field)) for field in _FIELDS) for c in compared)
+def _learn_true(
+    compared: Iterable[Comparison], u: Mapping[str, Mapping[int, float]], prior: float
+) -> dict[str, dict[int, float]]:
+    patterns = Counter(map(_levels, compared))
     m = {field: dict(levels) for field, levels in _M.items()}
     for _ in range(8):
         expected = {field: Counter({level: 60 * share for level, share in levels.items()}) for field, levels in _M.items()}

@@ -45,7 +45,9 @@ def sound_key(word: str) -> str:
     text = first
     for pattern, sound in _RULES:
         text = pattern.sub(sound, text)
-    lead = "A" if first[0] in "AEIOU" and text[:1] in "AEIOUYHJ" else text[:1].replace("Y", "1").replace("J", "1").replace("H", "A")
+    lead = (
+        "A" if first[0] in "AEIOU" and text[:1] in "AEIOUYHJ" else text[:1].replace("Y", "1").replace("J", "1").replace("H", "A")
+    )
     return (_DOUBLED.sub(r"\1", lead + _VOWELS.sub("", text[1:])))[:6]
 
 
@@ -76,6 +78,8 @@ def typing_errors(left: str, right: str, most: int = 2) -> int:
     short, long = short[start : len(short) - end], long[start : len(long) - end]
     if not short:
         return len(long)
+    if most == 1:
+        return 1 if len(long) == len(short) and (len(long) == 1 or (len(long) == 2 and long[0] == short[1] and long[1] == short[0])) else 2
     return min(_alignment(short, long, most), most + 1)
 
 
