@@ -133,6 +133,8 @@ class MessageStream:
                 write(wire.view[start:end])
             if self._flags & LAST:
                 return total
+            if self._min_rate:
+                self._check_rate(total, started)
 
     def _check_rate(self, total: int, started: float) -> None:
         elapsed = time.monotonic() - started

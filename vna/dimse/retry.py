@@ -59,7 +59,7 @@ class Patience:
                 is_first = isinstance(exc, UnreachableError) and not self._has_succeeded
                 if is_first or not exc.transient or attempt == self._attempts or self.is_stopped:
                     raise
-                wait_s = self._postpone()
+                wait_s = self.postpone()
                 _log.info("trying again in %.1f s: %s", wait_s, type(exc).__name__)
             else:
                 with self._lock:
@@ -67,8 +67,11 @@ class Patience:
                 return result
         raise AssertionError("the last attempt either returns or raises")
 
-    def _postpone(self) -> float:
-        """Make everybody wait: twice as long after each failure in a row, with jitter so that workers do not return together."""
+    def postpone(self) -> float:
+        """Make everybody wait before the next call, and say for how long.
+
+        Twice as long after each failure in a row, with jitter so that workers do not return together.
+        """
         with self._lock:
             self._failures += 1
             longest = min(self._first_wait_s * 2 ** (self._failures - 1), self._longest_wait_s)
