@@ -1,7 +1,8 @@
 """Real peers on free loopback ports: DCMTK's dcmqrscp and storescp, and Orthanc.
 
 Each is a context manager that returns when the peer answers and ends it by its process id. All run with ``TCP_NODELAY=1``
-(without it each message waits for a delayed acknowledgement of 40 ms), and write what they say to a file.
+(without it each message waits for a delayed acknowledgement of 40 ms; ``nodelay=False`` leaves it so), and write what they say
+to a file.
 """
 
 from __future__ import annotations
@@ -153,6 +154,7 @@ def storescp(
     ae_title: str = "STORESCP",
     port: int = 0,
     args: Sequence[str] = ("+B", "+xa", "-pm", "+uf", "-pdu", "131072"),
+    nodelay: bool = True,
 ) -> Iterator[StorageScp]:
     """Run storescp, which by default takes every SOP class and transfer syntax and writes the bits as they come."""
     require_peer("dcmtk")
@@ -160,7 +162,7 @@ def storescp(
     received.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     command = ["storescp", "-v", "-aet", ae_title, *args, "-od", str(received), str(port)]
-    with _running(command, folder, "storescp", [port]) as process:
+    with running(command, folder, "storescp", [port], nodelay=nodelay) as process:
         yield StorageScp(ae_title, port, folder, folder / "storescp.log", process, received=received)
 
 
@@ -174,6 +176,7 @@ def dcmqrscp(
     extra_args: Sequence[str] = (),
     port: int = 0,
     database: Path | None = None,
+    nodelay: bool = True,
 ) -> Iterator[Peer]:
     """Run DCMTK's dcmqrscp over ``database`` (default: ``folder/db``), which stays: it can be run again with other options.
 
@@ -195,7 +198,7 @@ def dcmqrscp(
         (folder / "associations.cfg").write_text(association_profile(real_image_files()))
         profile = ["-xf", str(folder / "associations.cfg"), PROFILE, PROFILE]
     command = ["dcmqrscp", "-v", "-c", str(config), *profile, *extra_args]
-    with _running(command, folder, "dcmqrscp", [port]) as process:
+    with running(command, folder, "dcmqrscp", [port], nodelay=nodelay) as process:
         yield Peer(ae_title, port, folder, folder / "dcmqrscp.log", process)
 
 
@@ -208,6 +211,7 @@ def orthanc(
     overwrite: bool = False,
     config: Mapping[str, Any] | None = None,
     port: int = 0,
+    nodelay: bool = True,
 ) -> Iterator[OrthancPeer]:
     """Run Orthanc over ``folder``, whose database stays. ``modalities`` maps a name to an AE title and port that C-MOVE sends to.
 
@@ -240,7 +244,9 @@ def orthanc(
     }
     path = folder / "orthanc.json"
     path.write_text(json.dumps(settings, indent=1))
-    with _running([_executable("Orthanc") or "Orthanc", str(path)], folder, "orthanc", [http_port, port]) as process:
+    with running(
+        [_executable("Orthanc") or "Orthanc", str(path)], folder, "orthanc", [http_port, port], nodelay=nodelay
+    ) as process:
         yield OrthancPeer(ae_title, port, folder, folder / "orthanc.log", process, http_port=http_port)
 
 
@@ -249,10 +255,12 @@ def _modality(ae_title: str, port: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _running(command: Sequence[str], folder: Path, name: str, ports: Sequence[int]) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: Sequence[str], folder: Path, name: str, ports: Sequence[int], *, nodelay: bool = True
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``command`` until the block ends; it has answered on all ``ports`` when the block begins."""
     log = folder / f"{name}.log"
-    environment = {**os.environ, "TCP_NODELAY": "1"}
+    environment = {**os.environ, "TCP_NODELAY": "1" if nodelay else "0"}
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
