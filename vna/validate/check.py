@@ -10,9 +10,11 @@ import logging
 import re
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
@@ -24,7 +26,7 @@ from vna.errors import StoreError
 from vna.model import Finding, Severity
 from vna.part10 import read_head
 from vna.validate.elements import read_elements
-from vna.validate.instance import Instance, Pixels, name_of
+from vna.validate.instance import Element, Instance, Pixels, name_of
 from vna.validate.registry import CODES, MAX_FOUND, RULES, Code, Scope, define
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,13 @@ CHECK_FAILED = define(
     Severity.WARNING,
     "A rule failed on the object: it was not judged by it.",
     "this software",
+    scope=Scope.INSTANCE,
+)
+HEADER_UNREADABLE = define(
+    "HEADER_UNREADABLE",
+    Severity.WARNING,
+    "The structure is sound, but the header cannot be read: its values were not judged.",
+    "PS3.5 7",
     scope=Scope.INSTANCE,
 )
 CHECK_TIMEOUT = define(
@@ -100,8 +109,8 @@ def check_object(work: Work, file: BinaryIO, *, seconds: float = 0) -> Checked:
     is_done = True
     try:
         with _deadline(seconds):
-            instance, problems = read_instance(file, work.size)
-            found += [_of_problem(problem) for problem in problems]
+            instance, structure = read_instance(file, work.size)
+            found += structure
             found += findings_of(instance)
     except TimeoutError:
         found.append(_finding(CHECK_TIMEOUT))
@@ -111,8 +120,8 @@ def check_object(work: Work, file: BinaryIO, *, seconds: float = 0) -> Checked:
     except (OSError, StoreError) as exc:
         found.append(_finding(OBJECT_UNREADABLE, type(exc).__name__))
         is_done = False
-    except Exception as exc:  # the worker boundary: one bad object among a million is a finding, not a traceback
-        log.exception("checking object %s failed", work.sha256)
+    except Exception as exc:  # noqa: BLE001 - the worker boundary: one bad object among a million is a finding
+        log.error("checking object %s failed: %s", work.sha256, _place_of(exc))
         found.append(_finding(CHECK_FAILED, type(exc).__name__))
     return Checked(work.sha256, distinct(found), is_done)
 
@@ -129,8 +138,8 @@ def findings_of(instance: Instance) -> Iterator[Finding]:
                 yield Finding(rule.code.code, rule.code.severity, found.where, found.values)
         except TimeoutError:
             raise
-        except Exception as exc:  # the worker boundary, once a rule
-            log.exception("rule %s failed", rule.name)
+        except Exception as exc:  # noqa: BLE001 - the worker boundary, once a rule
+            log.error("rule %s failed: %s", rule.name, _place_of(exc))
             yield _finding(CHECK_FAILED, f"{rule.name}: {type(exc).__name__}")
 
 
@@ -145,8 +154,8 @@ def distinct(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(finding for (code, where), finding in unique.items() if where or code not in placed)
 
 
-def read_instance(file: BinaryIO, size: int) -> tuple[Instance, tuple[Problem, ...]]:
-    """Read what the rules judge, and the problems of the structure, from a file of our own store that is ``size`` bytes long.
+def read_instance(file: BinaryIO, size: int) -> tuple[Instance, list[Finding]]:
+    """Read what the rules judge, and the findings of its structure, from a file of our own store that is ``size`` bytes long.
 
     Raises NotCanonicalError for anything else.
     """
@@ -161,21 +170,33 @@ def read_instance(file: BinaryIO, size: int) -> tuple[Instance, tuple[Problem, .
         return file.read(length)
 
     header = _scan(file, base, head.transfer_syntax_uid)
-    is_complete = _is_safe(header)
-    is_deflated = head.transfer_syntax_uid in _DEFLATED
+    is_safe = _is_safe(header)
     check_tail(header, size - base, read_at)  # adds what it finds to the header's problems
     problems = [*header.problems, *identity_problems(header, head.sop_class_uid, head.sop_instance_uid)]
+    findings = [_of_problem(problem) for problem in problems]
+    elements = _read_safely(file, findings) if is_safe else None
     instance = Instance(
         sop_class_uid=head.sop_class_uid,
         sop_instance_uid=head.sop_instance_uid,
         transfer_syntax_uid=head.transfer_syntax_uid,
-        elements=read_elements(file) if is_complete else {},
+        elements=elements or {},
         pixels=_pixels(header),
         data_set_length=size - base,
-        read_at=_nothing if is_deflated else read_at,
-        is_complete=is_complete,
+        read_at=_nothing if head.transfer_syntax_uid in _DEFLATED else read_at,
+        is_complete=elements is not None,
     )
-    return instance, tuple(problems)
+    return instance, findings
+
+
+def _read_safely(file: BinaryIO, findings: list[Finding]) -> Mapping[int, Element] | None:
+    try:
+        return read_elements(file)
+    except (TimeoutError, OSError):
+        raise
+    except Exception as exc:  # noqa: BLE001 - the worker boundary: pydicom raises nine types and more on bad bytes
+        log.debug("a header cannot be read: %s", _place_of(exc))
+        findings.append(_finding(HEADER_UNREADABLE, type(exc).__name__))
+        return None
 
 
 def _nothing(offset: int, length: int) -> bytes:
@@ -207,6 +228,12 @@ def _of_problem(problem: Problem) -> Finding:
     tag = _TAG.fullmatch(problem.where)
     where = name_of(int(tag[1] + tag[2], 16)) if tag else problem.where
     return Finding(problem.code, CODES[problem.code].severity, where, (problem.detail,) if problem.detail else ())
+
+
+def _place_of(exc: Exception) -> str:
+    """Say what was raised and where, without the message: those of pydicom quote values."""
+    frames = traceback.extract_tb(exc.__traceback__)[-3:]
+    return f"{type(exc).__name__} at " + " > ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
 
 
 def _finding(code: Code, *values: str) -> Finding:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 
 from vna.validate.registry import CODES
-from vna.validate.result import Place, ValidateResult, severity_of
+from vna.validate.result import ValidateResult, severity_of
 
 _ROWS = 50
 _ACROSS = 500
@@ -44,18 +43,14 @@ def render(result: ValidateResult, *, title: str = "Validation") -> str:
         _summary(result),
         "<h2>By code</h2>",
         _codes(result),
-        *(_breakdown(result, name, pick) for name, pick in _DIMENSIONS),
+        *(_breakdown(result, dimension) for dimension in _DIMENSIONS),
         _across(result),
     ]
     head = f"<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>{escape(title)}</title>"
     return f"<!doctype html><html lang='en'><head>{head}<style>{_STYLE}</style></head><body>{''.join(body)}</body></html>\n"
 
 
-_DIMENSIONS: tuple[tuple[str, Callable[[Place], str]], ...] = (
-    ("modality", lambda place: place.modality),
-    ("station", lambda place: place.station),
-    ("year", lambda place: place.year),
-)
+_DIMENSIONS = ("modality", "station", "year")
 
 
 def _summary(result: ValidateResult) -> str:
@@ -85,20 +80,15 @@ def _codes(result: ValidateResult) -> str:
     return _table(("Code", "Severity", "Count", "What it says", "Reference"), rows, numbers={2})
 
 
-def _breakdown(result: ValidateResult, name: str, pick: Callable[[Place], str]) -> str:
-    totals: Counter[str] = Counter()
-    for place, count in result.instances_by_place.items():
-        totals[pick(place)] += count
-    found: Counter[tuple[str, str]] = Counter()
-    for (code, place), count in result.breakdown.items():
-        found[pick(place), code] += count
+def _breakdown(result: ValidateResult, dimension: str) -> str:
+    groups = result.by(dimension)
     rows = []
-    for value, total in totals.most_common(_ROWS):
-        codes = sorted(((code, count) for (where, code), count in found.items() if where == value), key=lambda pair: -pair[1])
+    for group in groups[:_ROWS]:
+        codes = group["findings"].items()
         text = ", ".join(f"<span class='{severity_of(code).value}'>{escape(code)}</span> {count:,}" for code, count in codes)
-        rows.append((escape(value) or "<i>none</i>", f"{total:,}", text))
-    more = f"<p class='more'>and {len(totals) - _ROWS:,} more</p>" if len(totals) > _ROWS else ""
-    return f"<h2>By {name}</h2>" + _table((name.capitalize(), "Instances", "Findings"), rows, numbers={1}) + more
+        rows.append((escape(group["value"]) or "<i>none</i>", f"{group['instances']:,}", text))
+    more = f"<p class='more'>and {len(groups) - _ROWS:,} more</p>" if len(groups) > _ROWS else ""
+    return f"<h2>By {dimension}</h2>" + _table((dimension.capitalize(), "Instances", "Findings"), rows, numbers={1}) + more
 
 
 def _across(result: ValidateResult) -> str:

@@ -58,6 +58,22 @@ class ValidateResult:
         """Say whether anything waits for a person."""
         return any(found.severity is Severity.ERROR for found in self.findings)
 
+    def by(self, dimension: str) -> list[dict[str, Any]]:
+        """Break the findings in instances down by ``modality``, ``station`` or ``year``, the largest group first.
+
+        Each entry has ``value``, ``instances`` and ``findings`` (code -> instances, the most frequent first).
+        """
+        totals: Counter[str] = Counter()
+        for place, count in self.instances_by_place.items():
+            totals[getattr(place, dimension)] += count
+        found: dict[str, Counter[str]] = {value: Counter() for value in totals}
+        for (code, place), count in self.breakdown.items():
+            found.setdefault(getattr(place, dimension), Counter())[code] += count
+        return [
+            {"value": value, "instances": total, "findings": dict(found[value].most_common())}
+            for value, total in totals.most_common()
+        ]
+
     def as_json(self) -> dict[str, Any]:
         """Give what ``vna validate --json`` prints."""
         return {

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import logging
+import random
 import time
 
 import pytest
 
 from tests.support.instances import data_set_of, make_instance, real_image_files
-from tests.unit.validate.seeded import check_bytes, stored_bytes
+from tests.unit.validate.seeded import check_bytes, raw, stored_bytes
 from vna.model import Finding, Severity
 from vna.part10 import file_meta
 from vna.validate import check as checking
 from vna.validate.check import Checked, Work, check_object, distinct
+from vna.validate.instance import Instance
 from vna.validate.record import decode, encode
 from vna.validate.registry import CODES, RULES, Found, Rule
 
@@ -72,6 +75,38 @@ def test_a_rule_that_fails_is_named_and_hinders_no_other(monkeypatch: pytest.Mon
     assert names(checked) == {"CHECK_FAILED", "BAD_AGE"}
     (failed,) = (finding for finding in checked.findings if finding.code == "CHECK_FAILED")
     assert failed.values == ("broken_rule: KeyError",)
+
+
+def test_what_goes_wrong_is_logged_without_any_value(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def quoting_rule(instance: Instance) -> list[Found]:
+        raise ValueError(f"cannot read {instance.text(0x00100010)}")
+
+    monkeypatch.setattr(checking, "RULES", [Rule(CODES["BAD_DATE"], quoting_rule)])
+    caplog.set_level(logging.DEBUG)
+    checked = check_bytes(stored_bytes(make_instance(PatientName="Geheim^Name")))
+    assert names(checked) == {"CHECK_FAILED"}
+    assert "quoting_rule failed: ValueError at" in caplog.text
+    assert "Geheim" not in caplog.text + repr(checked)
+
+
+def test_a_header_that_pydicom_cannot_read_keeps_the_findings_of_its_structure() -> None:
+    ds = make_instance()
+    raw("SpecificCharacterSet", b"ISO_IR\x00192")(ds)
+    raw("StudyID", b"123")(ds)
+    assert names(check_bytes(stored_bytes(ds))) == {"HEADER_UNREADABLE", "ODD_LENGTH"}
+
+
+def test_damaged_bytes_of_every_kind_are_findings_and_never_exceptions() -> None:
+    generator = random.Random(20261124)
+    images = [image for image in real_image_files(unique=True) if image.path.stat().st_size < 50_000]
+    for _ in range(400):
+        image = generator.choice(images)
+        data = bytearray(data_set_of(image.path))
+        for _ in range(generator.choice((1, 2, 8))):
+            at = generator.randrange(min(len(data), 3000))
+            data[at : at + generator.randrange(4)] = generator.randbytes(generator.randrange(5))
+        content = file_meta(image.sop_class_uid, image.sop_instance_uid, image.transfer_syntax_uid) + bytes(data)
+        assert not names(check_bytes(content)) & {"CHECK_FAILED", "OBJECT_UNREADABLE"}
 
 
 def test_an_object_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

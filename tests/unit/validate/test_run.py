@@ -75,6 +75,22 @@ def test_every_object_is_checked_and_what_is_found_is_counted_by_instance(archiv
     ]
 
 
+def test_findings_are_broken_down_by_modality_station_and_year(archive: Archive, ledger: Ledger) -> None:
+    store(
+        archive,
+        changed(make_instance(StationName="CT1"), "StudyTime", b"246060"),
+        make_instance(PatientID="P2", Modality="MR", StudyDate="20100101", AccessionNumber="A2"),
+        make_instance(PatientID="P3", StudyDate="20100101", AccessionNumber="A3"),
+    )
+    result = run(archive, ledger, NO_JUNK)
+    assert result.by("modality") == [
+        {"value": "CT", "instances": 2, "findings": {"BAD_DATE": 1}},
+        {"value": "MR", "instances": 1, "findings": {}},
+    ]
+    assert {group["value"]: group["instances"] for group in result.by("year")} == {"2024": 1, "2010": 2}
+    assert {group["value"]: group["findings"] for group in result.by("station")} == {"CT1": {"BAD_DATE": 1}, "": {}}
+
+
 def test_a_second_run_checks_nothing_and_finds_the_same(archive: Archive, ledger: Ledger) -> None:
     store(archive, *make_study(3, PatientAge="054Y"), changed(make_instance(InstanceNumber=4), "StudyTime", b"246060"))
     first = run(archive, ledger, NO_JUNK)
