@@ -33,18 +33,20 @@ class SourceChangedError(OSError):
 
 
 class OpenedSource:
-    """A source file that is being read; a change of it meanwhile shows at its end."""
+    """A source file that is being read, from where it stands to the end that it had; a change meanwhile shows there."""
 
     def __init__(self, file: FileIO, before: os.stat_result) -> None:
         self._file = file
         self._before = before
+        self._left = before.st_size - file.tell()
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int, /) -> bytes:
         """Read the next bytes. Raises SourceChangedError at the end of a file that was written to meanwhile."""
-        chunk = self._file.read(size)
+        chunk = self._file.read(min(size, self._left)) if self._left else b""
+        self._left -= len(chunk or b"")
         if not chunk:
             after = os.fstat(self._file.fileno())
-            if (self._before.st_size, self._before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            if self._left or (self._before.st_size, self._before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise SourceChangedError("the file was written to while it was read")
         return chunk or b""
 
