@@ -27,11 +27,15 @@ import pytest
 
 from tests.support.instances import data_set_of, real_image_files
 from tests.support.sending import Sent, send_files
-from vna.demo.dcmqrscp import PROFILE, association_profile, configuration
+from vna.demo.dcmqrscp import configuration
+from vna.demo.images import ImageFile
 from vna.model import Node
 
 HOST = "127.0.0.1"
 START_S = 30
+PROFILE = "Any"
+UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2")
+_SERVICES = ("1.2.840.10008.1.1", *(f"1.2.840.10008.5.1.4.1.2.{root}.{service}" for root in (1, 2) for service in (1, 2, 3)))
 EXECUTABLES = {"dcmtk": ("dcmqrscp", "storescp", "movescu", "findscu", "storescu"), "orthanc": ("Orthanc",)}
 
 
@@ -195,11 +199,25 @@ def dcmqrscp(
     config.write_text(configuration(port, ae_title, database, destinations))
     profile: list[str] = []
     if accept_all:
-        (folder / "associations.cfg").write_text(association_profile(real_image_files()))
+        (folder / "associations.cfg").write_text(_association_profile(real_image_files()))
         profile = ["-xf", str(folder / "associations.cfg"), PROFILE, PROFILE]
     command = ["dcmqrscp", "-v", "-c", str(config), *profile, *extra_args]
     with running(command, folder, "dcmqrscp", [port], nodelay=nodelay) as process:
         yield Peer(ae_title, port, folder, folder / "dcmqrscp.log", process)
+
+
+def _association_profile(images: Iterable[ImageFile]) -> str:
+    """Write a profile of DCMTK (its asconfig.txt) that accepts the SOP classes and transfer syntaxes of ``images``."""
+    known = list(images)
+    compressed = sorted({image.transfer_syntax_uid for image in known} - set(UNCOMPRESSED))
+    classes = [*_SERVICES, *sorted({image.sop_class_uid for image in known})]
+    lines = ["[[TransferSyntaxes]]", "[Any]"]
+    lines += [f"TransferSyntax{n} = {uid}" for n, uid in enumerate([*compressed, *UNCOMPRESSED], 1)]
+    lines += ["[[PresentationContexts]]", "[All]"]
+    lines += [f"PresentationContext{n} = {uid}\\Any" for n, uid in enumerate(classes, 1)]
+    lines += ["[[SCPSCURoleSelection]]", "[Roles]"]  # by C-GET the requestor is the SCP of storage
+    lines += [f"Role{n} = {uid}\\both" for n, uid in enumerate(classes[len(_SERVICES) :], 1)]
+    return "\n".join([*lines, "[[Profiles]]", f"[{PROFILE}]", "PresentationContexts = All", "SCPSCURoleSelection = Roles", ""])
 
 
 @contextmanager

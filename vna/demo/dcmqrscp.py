@@ -20,9 +20,6 @@ from vna.errors import ConfigError, UnreachableError
 from vna.model import Node
 
 HOST = "127.0.0.1"
-PROFILE = "Any"
-UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2")
-_SERVICES = ("1.2.840.10008.1.1", *(f"1.2.840.10008.5.1.4.1.2.{root}.{service}" for root in (1, 2) for service in (1, 2, 3)))
 _START_S, _STOP_S = 20.0, 10.0
 
 
@@ -36,33 +33,22 @@ def configuration(port: int, ae_title: str, database: Path, destinations: Iterab
     )
 
 
-def association_profile(images: Iterable[ImageFile]) -> str:
-    """Write a profile of DCMTK (its asconfig.txt) that accepts the SOP classes and transfer syntaxes of ``images``."""
-    known = list(images)
-    compressed = sorted({image.transfer_syntax_uid for image in known} - set(UNCOMPRESSED))
-    classes = [*_SERVICES, *sorted({image.sop_class_uid for image in known})]
-    lines = ["[[TransferSyntaxes]]", "[Any]"]
-    lines += [f"TransferSyntax{n} = {uid}" for n, uid in enumerate([*compressed, *UNCOMPRESSED], 1)]
-    lines += ["[[PresentationContexts]]", "[All]"]
-    lines += [f"PresentationContext{n} = {uid}\\Any" for n, uid in enumerate(classes, 1)]
-    return "\n".join([*lines, "[[Profiles]]", f"[{PROFILE}]", "PresentationContexts = All", ""])
-
-
 @contextmanager
-def dcmqrscp(folder: Path, images: Sequence[ImageFile], *, ae_title: str = "LEGACY") -> Iterator[Node]:
+def dcmqrscp(
+    folder: Path, images: Sequence[ImageFile], destinations: Iterable[tuple[str, int]], *, ae_title: str = "LEGACY"
+) -> Iterator[Node]:
     """Run dcmqrscp over ``folder``, loaded with what it takes of ``images``, until the block ends.
 
-    It sends any transfer syntax by C-GET; by C-MOVE it proposes several in one context and sends what fits. Raises ConfigError
-    when it is not installed, UnreachableError when it does not start.
+    As it comes it takes no compressed image, and sends what it holds by C-MOVE to ``destinations`` (AE title and port on
+    loopback). Raises ConfigError when it is not installed, UnreachableError when it does not start.
     """
     program = shutil.which("dcmqrscp")
     if program is None:
         raise ConfigError("dcmqrscp is not installed", hint="apt-get install dcmtk, or use `--legacy embedded`")
     (folder / "db").mkdir(parents=True, exist_ok=True)
     port = _free_port()
-    (folder / "dcmqrscp.cfg").write_text(configuration(port, ae_title, folder / "db", ()))
-    (folder / "associations.cfg").write_text(association_profile(images))
-    command = [program, "-c", str(folder / "dcmqrscp.cfg"), "-xf", str(folder / "associations.cfg"), PROFILE, PROFILE]
+    (folder / "dcmqrscp.cfg").write_text(configuration(port, ae_title, folder / "db", destinations))
+    command = [program, "-c", str(folder / "dcmqrscp.cfg")]
     with (folder / "dcmqrscp.log").open("wb") as log:
         environment = {**os.environ, "TCP_NODELAY": "1"}  # else each message waits 40 ms for a delayed acknowledgement
         process = subprocess.Popen(

@@ -136,7 +136,11 @@ class EmbeddedPacs:
         return len(self._catalogue)
 
     def add(self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, data_set: bytes) -> bool:
-        """Take one object; False where it holds one of this SOP Instance UID and does not overwrite."""
+        """Take one object; False where it holds one of this SOP Instance UID and does not overwrite.
+
+        A deflated data set of odd length gets the padding byte without which it could not have come here (PS3.5 A.5).
+        """
+        data_set += bytes(len(data_set) % 2)
         stored = read_object(sop_class_uid, sop_instance_uid, transfer_syntax_uid, data_set)
         with self._lock:
             if sop_instance_uid in self._catalogue and not self._overwrites:

@@ -14,17 +14,17 @@ from vna.errors import ConfigError
 from vna.model import Local
 
 
-def test_it_holds_the_shipped_images_of_every_transfer_syntax(tmp_path: Path) -> None:
+def test_it_holds_the_uncompressed_ones_of_the_shipped_images(tmp_path: Path) -> None:
     require_peer("dcmtk")
-    images = [image for image in shipped_images() if image.path.name in {"CT_small.dcm", "JPEG2000.dcm", "image_dfl.dcm"}]
-    with dcmqrscp(tmp_path, images) as node, finder(node, Local()) as find:
+    images = {image.path.name: image for image in shipped_images()}
+    held, refused = [images["CT_small.dcm"], images["SC_rgb_small_odd_big_endian.dcm"]], [images["JPEG2000.dcm"]]
+    with dcmqrscp(tmp_path, held + refused, [("VNA", 11112)]) as node, finder(node, Local()) as find:
         studies = {answer["StudyInstanceUID"] for answer in find("STUDY", {"StudyInstanceUID": ""})}
-    assert studies == {image.study_instance_uid for image in images}
-    assert len(studies) == 3
+    assert studies == {image.study_instance_uid for image in held}
 
 
 def test_without_dcmtk_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ConfigError, match="not installed") as caught, dcmqrscp(tmp_path, []):
+    with pytest.raises(ConfigError, match="not installed") as caught, dcmqrscp(tmp_path, [], []):
         pass
     assert "dcmtk" in caught.value.hint
