@@ -29,6 +29,7 @@ COMMANDS = {
     "forward": "Send what is due to a target.",
     "verify": "Prove that a target holds what was forwarded, and write the certificate.",
     "export": "Copy instances out as Part 10 files.",
+    "deid": "Write a de-identified cohort for research, reproducible byte for byte.",
     "status": "Show where every instance stands, and whether the ledger closes.",
 }
 """Name -> one-line help, in the order of a migration. The module of a command is ``vna.cli.<name>``."""

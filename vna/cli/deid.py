@@ -18,7 +18,7 @@ KEY_VARIABLE = "VNA_DEID_KEY"
 @click.command("deid")
 @click.option("--recipe", required=True, metavar="R", help="basic, longitudinal, limited, or a recipe file.")
 @click.option("--key-file", type=click.Path(path_type=Path), help=f"The site's secret key; default: the one in ${KEY_VARIABLE}.")
-@click.option("--to", "target", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The cohort's folder.")
+@click.option("--to", "target", required=True, metavar="DIR", help="The cohort's folder.")
 @click.option("--crosswalk", type=click.Path(path_type=Path), metavar="DIR", help="Write old -> new identifiers here, apart.")
 @click.option(
     "--catalogue", "catalogues", multiple=True, metavar="FILE", help="Where devices burn in text; `deid`: that package's."
@@ -35,7 +35,7 @@ def command(
     ctx: click.Context,
     recipe: str,
     key_file: Path | None,
-    target: Path,
+    target: str,
     crosswalk: Path | None,
     catalogues: tuple[str, ...],
     release: Path | None,
@@ -58,7 +58,7 @@ def command(
     from vna.deid.source import ArchiveSource
     from vna.deid.values import Key, read_key
 
-    if "://" in str(target):
+    if "://" in target:
         raise ConfigError("--to must be a local folder")
     loaded = load_recipe(recipe)
     if key_file is not None:
@@ -72,7 +72,7 @@ def command(
     policy = PixelPolicy(pixel_rules(loaded.pixel_rules, catalogues), load_releases(release) if release else frozenset())
     config = configuration(ctx)
     source = ArchiveSource(config.archive.url, config.archive.storage_options, where, studies, limit)
-    options = DeidOptions(loaded, key, target.absolute(), policy, crosswalk, workers, dry_run)
+    options = DeidOptions(loaded, key, Path(target).absolute(), policy, crosswalk, workers, dry_run)
     with progress("de-identify", quiet=as_json) as report:
         result = run(source, options, report)
     emit(result.as_json(), as_json=as_json, title="would de-identify" if dry_run else "de-identified")

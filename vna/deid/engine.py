@@ -22,7 +22,6 @@ from vna.deid.top_level import (
     SOP_CLASS_UID,
     SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
-    Span,
     TopLevel,
     read_top_level,
 )
@@ -174,12 +173,14 @@ class _Pass:
         out: list[bytes] = []
         kept_from = -1  # adjacent kept elements are copied as one slice
         reserved: dict[int, bytes] = {}
+        removes_private = not self.table.safe_private
+        removed = 0
         for span in self.top.spans:
-            tag = span.tag
-            is_plain = tag < next_tag and ops.get(tag) is Op.KEEP and self._is_plain(tag, span.vr, span.length)
-            if is_plain and kept_from < 0:
-                kept_from = span.at
-            if is_plain:
+            tag, vr, length = span.tag, span.vr, span.length
+            op = ops.get(tag, Op.REMOVE)
+            if op is Op.KEEP and tag < next_tag and self._is_plain(tag, vr, length):
+                if kept_from < 0:
+                    kept_from = span.at
                 continue
             if kept_from >= 0:
                 out.append(buffer[kept_from : span.at])
@@ -187,21 +188,19 @@ class _Pass:
             while tag >= next_tag:
                 out.append(ours[pending.pop()])
                 next_tag = pending[-1] if pending else _NEVER
-            self._top_level_element(span, tag in ours, reserved, out)
+            if tag in ours:
+                op = Op.REMOVE
+            elif op is Op.REMOVE and not removes_private and is_private(tag):
+                op = self._private(tag, buffer[span.value_at : span.end], reserved)
+            if op is Op.REMOVE:
+                removed += 1
+            else:
+                self._element((tag, vr, length, span.value_at), op, buffer, self.top.encoding, out, 0)
+        self.counts["removed"] += removed
         if kept_from >= 0:
             out.append(buffer[kept_from : self.top.spans[-1].end])
         out.extend(ours[tag] for tag in reversed(pending))
         return out
-
-    def _top_level_element(self, span: Span, is_ours: bool, reserved: dict[int, bytes], out: list[bytes]) -> None:
-        tag = span.tag
-        op = Op.REMOVE if is_ours else self.ops.get(tag, Op.REMOVE)
-        if op is Op.REMOVE and self.table.safe_private and is_private(tag):
-            op = self._private(tag, self.top.buffer[span.value_at : span.end], reserved)
-        if op is Op.REMOVE:
-            self.counts["removed"] += 1
-        else:
-            self._element((tag, span.vr, span.length, span.value_at), op, self.top.buffer, self.top.encoding, out, 0)
 
     def _is_plain(self, tag: int, vr: bytes, length: int) -> bool:
         """Say whether a kept element is copied as it is: no items to edit, and no text to search."""

@@ -10,6 +10,7 @@ from vna.deid.top_level import SERIES_INSTANCE_UID, SOP_CLASS_UID, SOP_INSTANCE_
 
 HOLDS: dict[str, tuple[str, str]] = {
     "UID_CONFLICT": ("another object under the same SOP Instance UID is in the selection", "PS3.5 9"),
+    "QUARANTINED": ("the archive itself holds the object in quarantine", "PS3.5 7"),
     "MISSING_UID": ("SOP class, SOP instance, study or series UID is missing", "PS3.3 C.12.1"),
     "DIRECTORY": ("a DICOMDIR is no instance of a patient", "PS3.3 F"),
     "PRIVATE_SOP_CLASS": ("what a private or unknown SOP class holds cannot be judged", "PS3.15 E.1.1"),

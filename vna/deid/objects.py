@@ -35,7 +35,7 @@ from vna.part10.elements import (
     read_header,
 )
 
-_FIRST_READ = 1 << 18
+_FIRST_READ = 1 << 17
 _PIECE = 1 << 22
 _MOST_HEADER_BYTES = 1 << 30
 _MOST_INFLATED_BYTES = 1 << 31
@@ -214,7 +214,7 @@ def _read_header_of(file: BinaryIO, offset: int, encoding: Encoding) -> TopLevel
         except TruncatedError:
             if len(buffer) < size or size >= _MOST_HEADER_BYTES:
                 raise
-        size *= 4
+        size *= 8
 
 
 def _inflated(file: BinaryIO, offset: int) -> bytes:

@@ -12,6 +12,8 @@ from vna.deid.source import Row
 from vna.deid.values import Key
 
 _MOST_KNOWN = 64
+_RANKS = {"variant": 1, "quarantined": 2}
+"""Of several objects under one UID, the one that the archive filed first stands; the others wait for a decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,12 @@ def make_plan(rows: Sequence[Row], key: Key, *, retain_uids: bool = False) -> Pl
     identities = _identities(rows)
     tasks, known = [], {}
     taken: set[str] = set()
-    for row in sorted(rows, key=lambda row: (_text(row, "SOPInstanceUID"), _text(row, "status") == "variant", _sha256(row))):
+    for row in sorted(rows, key=lambda row: (_text(row, "SOPInstanceUID"), _RANKS.get(_text(row, "status"), 0), _sha256(row))):
         source_key = _source_key(row, key)
         uid, status = _text(row, "SOPInstanceUID"), _text(row, "status")
-        hold = "UNREADABLE" if status == "quarantined" else "UID_CONFLICT" if uid and uid in taken else ""
-        taken.add(uid)
+        hold = "QUARANTINED" if status == "quarantined" else "UID_CONFLICT" if status == "variant" or uid in taken else ""
+        if uid and not hold:
+            taken.add(uid)
         names, numbers, births = identities[_patient(row)]
         tasks.append(
             Task(
