@@ -6,11 +6,10 @@ data), frame (the state of a scope while a deeper one is walked).
 
 from __future__ import annotations
 
-from functools import cache
-
 from indexer.encodings import BIG, LITTLE, LONG_VRS, Encoding, declared_encoding, sniff
 from indexer.problems import tag_text
 from indexer.record import MANY_ELEMENTS, PIXEL_TAGS, SOP_CLASS_UID, Header, Limits, PixelData
+from indexer.sequences import SEQUENCE_TAGS
 
 _UNDEFINED = 0xFFFFFFFF
 _ENDLESS = 1 << 62
@@ -19,14 +18,6 @@ _DATA_SET, _ITEM, _SEQUENCE, _FRAGMENTS = range(4)
 _NOTHING: frozenset[int] = frozenset()
 _RECOVERIES = 64  # broken sequences in one data set; then it is not worth more time
 _DEPTH_FACTOR = 64  # how many times deeper than the limit sequences are followed, to read what comes after them
-
-
-@cache
-def _sequence_tags() -> frozenset[int]:
-    """The tags whose VR is SQ, which implicit VR does not tell; pydicom's data dictionary (PS3.6) is imported when needed."""
-    from pydicom._dicom_dict import DicomDictionary
-
-    return frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
 
 
 _Frame = tuple[int, bool, int, bool, int]  # scope: end (absolute), has a defined length, kind, explicit VR, last tag
@@ -327,7 +318,7 @@ class ElementWalker:
                                     length = self._length_of(buf, pos)  # an implicit VR element among explicit ones
                         else:
                             length = length << 16 | vr
-                            if length == _UNDEFINED or (group << 16 | element) in _sequence_tags():
+                            if length == _UNDEFINED or (group << 16 | element) in SEQUENCE_TAGS:
                                 opening = _SEQUENCE
                                 opener = codes.un
                         tag = group << 16 | element

@@ -109,6 +109,7 @@ class Table:
                     mode="ignore",
                     configuration=configuration,
                     storage_options=options,
+                    commit_properties=CommitProperties(max_commit_retries=0),  # or the second of two would commit once more
                     raise_if_key_not_exists=False,
                 )
         except CommitFailedError:

@@ -8,6 +8,7 @@ import pytest
 from indexer.encodings import Encoding, declared_encoding, is_known, is_native, sniff
 from indexer.header import Header, HeaderScanner, Limits
 from indexer.scan import scan_file
+from indexer.sequences import SEQUENCE_TAGS
 from tests.unit.indexer.corpus import (
     BASE,
     BIG,
@@ -241,6 +242,14 @@ def test_every_transfer_syntax_of_pydicom_is_known() -> None:
 
     uids = [uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax"]
     assert [uid for uid in uids if not is_known(uid)] == []
+
+
+def test_the_sequences_are_those_of_the_data_dictionary() -> None:
+    from pydicom.datadict import DicomDictionary
+
+    known = {tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ"}
+    assert known >= SEQUENCE_TAGS
+    assert len(known - SEQUENCE_TAGS) < 0.05 * len(known)  # a newer dictionary may have a few more
 
 
 def test_the_first_element_shows_the_encoding() -> None:

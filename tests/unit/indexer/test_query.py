@@ -95,7 +95,7 @@ def test_files_elsewhere_are_read_through_fsspec(tmp_path: Path) -> None:
     assert query(con, f"SELECT path FROM ({select})") == [{"path": "p7"}]
 
 
-@pytest.mark.parametrize("sql", ["SELCT 1", "SELECT nothing FROM instances", "SELECT * FROM nowhere", "SELECT 'x'::INT"])
+@pytest.mark.parametrize("sql", ["SELECTED 1", "SELECT nothing FROM instances", "SELECT * FROM nowhere", "SELECT 'x'::INT"])
 def test_a_wrong_statement_is_a_usage_error(sql: str, url: str) -> None:
     with pytest.raises(UsageError):
         query(connect(url), sql)

@@ -38,7 +38,10 @@ def test_the_study_hash_is_the_first_eight_bytes_of_sha256() -> None:
 
 def test_receivers_import_the_scanner_without_the_table_libraries() -> None:
     script = (
-        "import sys, indexer.header, indexer.problems, indexer.schema, indexer.scan, indexer.text, indexer.cli;"
+        "import sys, indexer.cli, indexer.problems, indexer.schema, indexer.text;"
+        "from indexer.header import HeaderScanner; from indexer.scan import index_row;"
+        "scanner = HeaderScanner('1.2.840.10008.1.2'); scanner.feed(bytes.fromhex('08001600020000003100'));"
+        "index_row(scanner.close());"
         "print([name for name in ('pyarrow', 'deltalake', 'duckdb', 'pydicom', 'sqlalchemy') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() == "[]"
