@@ -45,6 +45,7 @@ def command(ctx: click.Context, port: int | None, workers: int, as_json: bool) -
     service = ReceiveService(open_archive(config), config.local, sources, ReceiveOptions(port=port, workers=workers), tell)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
+    signal.signal(signal.SIGUSR1, lambda *_: service.commit_now())
     service.run()
     if not as_json:
         click.echo(f"stopped: {', '.join(f'{name} {count:,}' for name, count in sorted(counts.items()))}")

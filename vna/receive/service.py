@@ -30,6 +30,7 @@ Tell = Callable[[Mapping[str, Any]], None]
 
 _RESTART_PAUSE_S = 1.0
 _DRAIN_SLACK_S = 5.0
+_SEAL_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,16 @@ class ReceiveService:
         self._tell_lock = threading.Lock()
         self._tell_unlocked = tell
         self._stopping = threading.Event()
+        self._due = threading.Event()
 
     def stop(self) -> None:
         """Accept nothing more, finish what is under way, and let :meth:`run` return."""
         self._stopping.set()
+        self._due.set()
+
+    def commit_now(self) -> None:
+        """Bring what was received so far into the index without waiting for the interval."""
+        self._due.set()
 
     def run(self) -> None:
         """Serve until stopped; everything acknowledged is in the index when this returns.
@@ -103,7 +110,11 @@ class ReceiveService:
 
     def _watch(self, workers: list[_Worker], listener: socket.socket) -> None:
         """Commit the index now and then, and replace a worker that has died."""
-        while not self._stopping.wait(self._options.index_interval_s):
+        while True:
+            self._due.wait(self._options.index_interval_s)
+            self._due.clear()
+            if self._stopping.is_set():
+                return
             for number, worker in enumerate(workers):
                 code = worker.ended()
                 if code is not None and not self._stopping.is_set():
@@ -113,6 +124,8 @@ class ReceiveService:
                     worker.wait(0)
                     time.sleep(_RESTART_PAUSE_S)
                     workers[number] = _Worker(self._order(listener), listener, self._tell)
+            for worker in workers:
+                worker.seal()
             self._commit()
 
     def _commit(self, *, always: bool = False) -> None:
@@ -146,6 +159,7 @@ class _Worker:
             pass_fds=(listener.fileno(),),
         )
         self._ready = threading.Event()
+        self._sealed = threading.Event()
         self._reader = threading.Thread(target=self._read, args=(tell,), daemon=True)
         self._reader.start()
         stdin = self._process.stdin
@@ -163,9 +177,23 @@ class _Worker:
             event = json.loads(line)
             if event["event"] == "listening":
                 self._ready.set()
+            elif event["event"] == "sealed":
+                self._sealed.set()
             else:
                 tell(event)
         self._ready.set()
+
+    def seal(self) -> None:
+        """Have the process seal its journal segment; a process that has died is looked after by the next round."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        self._sealed.clear()
+        try:
+            stdin.write(b"seal\n")
+            stdin.flush()
+        except (BrokenPipeError, ValueError):
+            return
+        self._sealed.wait(_SEAL_S)
 
     def ended(self) -> int | None:
         """Tell the exit code of a process that has ended, else None."""

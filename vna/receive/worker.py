@@ -1,7 +1,8 @@
 """One accepting process of ``vna receive``: ``python -m vna.receive.worker``, started by :mod:`vna.receive.service`.
 
-It is told what to do by one JSON line on standard input, and drains when that is closed, so it never outlives its parent. It
-tells what happens by JSON lines on standard output.
+It is told what to do by one JSON line on standard input; each later line asks it to seal its journal segment, so that the parent
+can commit it. It drains when standard input is closed, so it never outlives its parent. It tells what happens by JSON lines on
+standard output.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from vna.archive import Archive
@@ -33,7 +36,8 @@ def main() -> None:
     sources: dict[str, str] = order["sources"]
     limits = replace(ScpLimits(), **order["limits"])
     archive = Archive.open(order["archive"])
-    tell = _teller(all_objects=order["all_objects"])
+    tell_line = _line_teller()
+    tell = partial(_tell, tell_line, all_objects=order["all_objects"])
     listener = socket.socket(fileno=order["listener"])
     with (
         archive.sink() as sink,
@@ -46,21 +50,30 @@ def main() -> None:
             on_event=tell,
         ),
     ):
-        sys.stdin.read()
+        for _ in sys.stdin:
+            sink.seal()
+            tell_line({"event": "sealed"})
 
 
-def _teller(*, all_objects: bool) -> Any:
-    """Make the function that writes an event as one line; without ``all_objects`` stored objects are not told."""
+TellLine = Callable[[dict[str, Any]], None]
+
+
+def _line_teller() -> TellLine:
+    """Make the function that writes one JSON line, whole, whichever thread it is called from."""
     lock = threading.Lock()
 
-    def tell(event: Event) -> None:
-        if event.kind == EventKind.STORED and not all_objects:
-            return
-        line = json.dumps(_fields(event)).encode("ascii") + b"\n"
+    def tell_line(fields: dict[str, Any]) -> None:
+        line = json.dumps(fields).encode("ascii") + b"\n"
         with lock:
             os.write(sys.stdout.fileno(), line)
 
-    return tell
+    return tell_line
+
+
+def _tell(tell_line: TellLine, event: Event, *, all_objects: bool) -> None:
+    """Tell an event; without ``all_objects`` stored objects are not told."""
+    if event.kind != EventKind.STORED or all_objects:
+        tell_line(_fields(event))
 
 
 def _fields(event: Event) -> dict[str, Any]:
