@@ -109,7 +109,8 @@ def get(
 
     ``contexts`` maps SOP classes to their transfer syntaxes; without any the common ones are proposed, each in a context of its
     own, and we are SCP of each class (role selection, PS3.7 D.3.3.4). Where they need more than 127 contexts the request is made
-    again on further associations, each with other SOP classes; the counts are then sums. Raises as :func:`move` does.
+    again on further associations, each with other SOP classes: what was completed is then a sum, and failed has only what failed on
+    all of them. Raises as :func:`move` does.
     """
     wanted = {uid: tuple(contexts[uid]) for uid in contexts} if isinstance(contexts, Mapping) else dict.fromkeys(contexts, ())
     if not wanted:
