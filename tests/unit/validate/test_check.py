@@ -96,6 +96,11 @@ def test_a_header_that_pydicom_cannot_read_keeps_the_findings_of_its_structure()
     assert names(check_bytes(stored_bytes(ds))) == {"HEADER_UNREADABLE", "ODD_LENGTH"}
 
 
+def test_a_header_of_very_many_elements_is_judged_by_its_structure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "MAX_ELEMENTS", 10)
+    assert names(check_bytes(stored_bytes(make_instance(PatientAge="54")))) == {"HEADER_TOO_LARGE"}
+
+
 def test_damaged_bytes_of_every_kind_are_findings_and_never_exceptions() -> None:
     generator = random.Random(20261124)
     images = [image for image in real_image_files(unique=True) if image.path.stat().st_size < 50_000]
