@@ -33,14 +33,14 @@ def jpeg(
 
 def j2k(rows: int = 8, columns: int = 8, *, bits: int = 12, components: int = 1, mct: int = 0) -> bytes:
     """Write the main header of a JPEG 2000 codestream."""
-    siz = (
+    size = (
         struct.pack(">HIIIIIIIIH", 0, columns, rows, 0, 0, columns, rows, 0, 0, components) + bytes((bits - 1, 1, 1)) * components
     )
     cod = bytes((0, 0, 0, 1, mct, 5, 4, 4, 0, 1))
     return (
         b"\xff\x4f\xff\x51"
-        + struct.pack(">H", len(siz) + 2)
-        + siz
+        + struct.pack(">H", len(size) + 2)
+        + size
         + b"\xff\x52"
         + struct.pack(">H", len(cod) + 2)
         + cod
