@@ -71,7 +71,10 @@ def _rejection_hint(result: int, source: int, reason: int, node: Node, local: Lo
     if (source, reason) == (1, 3):
         return f"the peer does not know {us}: have it registered there, with this machine's address and port {local.port}"
     if (source, reason) == (1, 7):
-        return f"the peer does not go by {node.ae_title!r}: check ae_title in [nodes.{node.name}], it is case-sensitive"
+        return (
+            f"the peer does not go by {node.ae_title!r}: check ae_title in [nodes.{node.name}], it is case-sensitive; some peers "
+            f"(DCMTK) say so where they do not know {us} or this machine's address"
+        )
     if (source, reason) == (3, 2):
         return "the peer has no association free: use fewer workers, or raise its limit"
     if result == 2:
@@ -87,16 +90,18 @@ def ended(exc: pdus.AssociationEnd, node: Node, doing: str) -> PeerError:
     if isinstance(exc, pdus.ProtocolError):
         hint = f"check that {node.host}:{node.port} is a DICOM peer" if exc.code in ("NOT_A_PDU", "PDU_LENGTH") else ""
         return AssociationAbortedError(what, ae_title=node.ae_title, hint=hint)
-    return AssociationAbortedError(what, ae_title=node.ae_title, hint=_end_hint(doing, node))
+    return AssociationAbortedError(what, ae_title=node.ae_title, hint=_end_hint(exc, doing, node))
 
 
-def _end_hint(doing: str, node: Node) -> str:
+def _end_hint(exc: pdus.AssociationEnd, doing: str, node: Node) -> str:
     if doing == NEGOTIATING:
         return (
             f"{node.host}:{node.port} takes connections but ends them at once: it is no DICOM port, it speaks TLS only "
             f"(tls_ca in [nodes.{node.name}]), or it accepts certain addresses only"
         )
-    return "the peer gave up on the association; its log says why"
+    if isinstance(exc, pdus.Aborted):
+        return "the peer gave up on the association, as some (Orthanc) do for an AE title that may not do this; its log says why"
+    return "the peer, or something between, closed the connection; the peer's log says why"
 
 
 NEGOTIATING: Final = "asking for an association"

@@ -109,8 +109,8 @@ def get(
 
     ``contexts`` maps SOP classes to their transfer syntaxes; without any the common ones are proposed, each in a context of its
     own, and we are SCP of each class (role selection, PS3.7 D.3.3.4). Where they need more than 127 contexts the request is made
-    again on further associations, each with other SOP classes: what was completed is then a sum, and failed has only what failed on
-    all of them. Raises as :func:`move` does.
+    again on further associations, each with other SOP classes: what was completed is then a sum, failed is only what failed on
+    all of them. Raises as :func:`move` does, if every association ended so.
     """
     wanted = {uid: tuple(contexts[uid]) for uid in contexts} if isinstance(contexts, Mapping) else dict.fromkeys(contexts, ())
     if not wanted:
@@ -119,10 +119,11 @@ def get(
         _get_batch(node, local, keys, batch, sink, provenance, on_pending, GET[model], limits or ScpLimits())
         for batch in _batches(wanted)
     ]
-    worst = max(results, key=lambda result: result.status)
+    usable = [result for result in results if not _is_failure(Service.GET, result.status)]
+    worst = max(usable or results, key=lambda result: result.status)
     return _checked(
         RetrieveResult(
-            status=worst.status,
+            status=worst.status if len(usable) in (0, len(results)) else max(worst.status, 0xB000),
             completed=sum(result.completed for result in results),
             failed=min(result.failed for result in results),
             warning=sum(result.warning for result in results),
@@ -241,20 +242,24 @@ def _result(
 
 
 def _checked(result: RetrieveResult, service: Service, node: Node, destination: str) -> RetrieveResult:
-    status = classify(service, result.status)
-    if status.status_class is not StatusClass.FAILURE:
+    if not _is_failure(service, result.status):
         return result
+    status = classify(service, result.status)
     raise DimseStatusError(
         f"{node.name}: {service.value} ended with {code(result.status)}: {status.text} "
         f"({result.completed} completed, {result.failed} failed)",
         ae_title=node.ae_title,
         status=result.status,
         transient=status.transient,
-        hint=_hint(result.status, node, destination),
+        hint=_hint(service, result.status, node, destination),
     )
 
 
-def _hint(status: int, node: Node, destination: str) -> str:
+def _is_failure(service: Service, status: int) -> bool:
+    return classify(service, status).status_class is StatusClass.FAILURE
+
+
+def _hint(service: Service, status: int, node: Node, destination: str) -> str:
     if status == 0xA801:
         return (
             f"{node.name} does not know the AE title {destination!r} as a destination: have it registered there with this "
@@ -264,6 +269,11 @@ def _hint(status: int, node: Node, destination: str) -> str:
         return (
             f"{node.name} could not reach the destination {destination!r} (check the address and port that it has for us and any "
             "firewall between), has too many associations open, or proposes no transfer syntax in which it can send these objects"
+        )
+    if service is Service.MOVE and 0xC000 <= status <= 0xCFFF:
+        return (
+            f"some peers (Orthanc) answer so where they do not know the AE title {destination!r} as a destination: have it "
+            "registered there; else the peer's log says why"
         )
     if status == 0x0124:
         return "have retrieval granted to our AE title at the peer"

@@ -83,7 +83,7 @@ def test_failed_uids_are_read_from_a_warning() -> None:
         (0xA701, True, ""),
         (0xA900, False, ""),
         (0x0124, False, "granted"),
-        (0xC000, False, ""),
+        (0xC000, False, "'OURS'"),
     ],
 )
 def test_a_failed_move_raises_with_the_hint_for_its_status(status: int, transient: bool, hint: str) -> None:
@@ -171,6 +171,24 @@ def test_many_sop_classes_are_asked_for_on_several_associations() -> None:
     assert [len(uids) for uids in storage] == [127, 73]
     assert sorted(uid for uids in storage for uid in uids) == sorted(classes)
     assert result.completed == 200
+
+
+@pytest.mark.parametrize(
+    ("statuses", "status"), [((0xA702, 0), 0xB000), ((0, 0xB000), 0xB000), ((0, 0), 0), ((0xA702, 0xC000), None)]
+)
+def test_a_get_on_several_associations_fails_only_if_all_do(statuses: tuple[int, int], status: int | None) -> None:
+    def script(assoc: Scripted) -> None:
+        get_context, command, _ = asked(assoc)
+        assoc.respond(get_context, command, statuses[assoc.number])
+        assoc.receive()
+
+    classes = {f"1.2.840.113619.4.{n}": [EXPLICIT] for n in range(200)}
+    with scripted_peer(script) as peer:
+        if status is None:
+            with pytest.raises(DimseStatusError):
+                get(peer.node(), LOCAL, STUDY, classes, MemorySink(), PROVENANCE)
+        else:
+            assert get(peer.node(), LOCAL, STUDY, classes, MemorySink(), PROVENANCE).status == status
 
 
 def reject_mr(proposal: Proposal) -> Context:
