@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vna.reconcile.dates import DateLevel
+from vna.reconcile.exam_records import DayLevel, ExamComparison, PersonLevel
 from vna.reconcile.identifiers import IdLevel
 from vna.reconcile.names import Level
+from vna.reconcile.procedures import ModalityLevel, ProcedureLevel
 from vna.reconcile.scoring import Comparison
 
 _NAME = {
@@ -56,3 +58,42 @@ def explain_patients(comparison: Comparison, weights: Mapping[str, float]) -> st
     if comparison.note:
         parts.append(comparison.note)
     return "; ".join(parts)
+
+
+def explain_exams(comparison: ExamComparison, note: str = "") -> str:
+    """Say how a study and an order agree, without any patient's value."""
+    c = comparison
+    apart = "missing on one side" if c.date is DayLevel.MISSING else "the same" if c.days == 0 else f"{abs(c.days)} day(s) {'after' if c.days > 0 else 'before'} the order"
+    accession = {**_ID, IdLevel.SAME: "the same" if c.literal else "the same, once prefix and zeros are put right"}[c.accession]
+    parts = [
+        f"accession number {accession}",
+        f"patient {_PERSON[c.person]}",
+        f"date {apart}",
+        f"modality {_MODALITY[c.modality]}",
+        f"procedure {_PROCEDURE[c.procedure]}",
+    ]
+    if c.uid >= 0:
+        parts.insert(0, "Study Instance UID " + ("the same" if c.uid else "different"))
+    if c.gap is not None:
+        parts.append(f"{abs(c.gap)} min apart")
+    return "; ".join(parts + ([note] if note else []))
+
+
+_PERSON = {
+    PersonLevel.SAME: "the same",
+    PersonLevel.LIKELY: "the same by name and birth date, or with an error in the ID",
+    PersonLevel.UNKNOWN: "not known",
+    PersonLevel.OTHER: "another",
+}
+_MODALITY = {
+    ModalityLevel.MISSING: "missing on one side",
+    ModalityLevel.DIFFERENT: "different",
+    ModalityLevel.GROUP: "of one group",
+    ModalityLevel.SAME: "the same",
+}
+_PROCEDURE = {
+    ProcedureLevel.MISSING: "not comparable",
+    ProcedureLevel.DIFFERENT: "different",
+    ProcedureLevel.SIMILAR: "similar",
+    ProcedureLevel.SAME: "the same",
+}
