@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -26,6 +27,7 @@ KEY_VARIABLE = "VNA_DEID_KEY"
 @click.option(
     "--release", type=click.Path(path_type=Path), metavar="FILE", help="CSV of the UIDs (uid) whose pixels a person released."
 )
+@click.option("--cluster", metavar="ADDRESS", help="Work on this Dask cluster, such as tcp://scheduler:8786.")
 @selection_options
 @workers_option
 @dry_run_option
@@ -39,6 +41,7 @@ def command(
     crosswalk: Path | None,
     catalogues: tuple[str, ...],
     release: Path | None,
+    cluster: str | None,
     studies: tuple[str, ...],
     where: str | None,
     limit: int | None,
@@ -54,7 +57,7 @@ def command(
     from vna.deid.catalogue import load_releases, pixel_rules
     from vna.deid.pixels import PixelPolicy
     from vna.deid.recipe import load_recipe
-    from vna.deid.run import DeidOptions, run
+    from vna.deid.run import DeidOptions, cluster_executor, run
     from vna.deid.source import ArchiveSource
     from vna.deid.values import Key, read_key
 
@@ -73,7 +76,9 @@ def command(
     config = configuration(ctx)
     source = ArchiveSource(config.archive.url, config.archive.storage_options, where, studies, limit)
     options = DeidOptions(loaded, key, Path(target).absolute(), policy, crosswalk, workers, dry_run)
-    with progress("de-identify", quiet=as_json) as report:
-        result = run(source, options, report)
+    with ExitStack() as stack:
+        executor = stack.enter_context(cluster_executor(cluster)) if cluster else None
+        report = stack.enter_context(progress("de-identify", quiet=as_json))
+        result = run(source, options, report, executor=executor)
     emit(result.as_json(), as_json=as_json, title="would de-identify" if dry_run else "de-identified")
     return 3 if result.held else 0

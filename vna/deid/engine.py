@@ -68,6 +68,11 @@ class Edited:
     actions: Counter[str]
     uids: dict[bytes, bytes]
 
+    @property
+    def uids_of_path(self) -> tuple[str, str, str]:
+        """Give the new UIDs of study, series and instance."""
+        return self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid
+
 
 class Engine:
     """De-identify data sets by one recipe and one key. Picklable, and safe to share between threads."""
@@ -250,8 +255,7 @@ class _Pass:
         if value is None:
             self.counts["removed"] += 1
             return after
-        is_term = real_vr == b"CS" and tag >> 16 in _TERM_GROUPS
-        if self.pattern is not None and real_vr in _SCRUBBED_VRS and not is_term and self.pattern.search(value):
+        if self.pattern is not None and self._may_name(tag, real_vr) and self.pattern.search(value):
             self.counts["scrubbed"] += 1
             value = dummy(real_vr)
         if value is raw:
@@ -259,6 +263,12 @@ class _Pass:
         else:
             out.append(element_bytes(tag, vr, value, encoding, real_vr))
         return after
+
+    def _may_name(self, tag: int, vr: bytes) -> bool:
+        """Say whether a value is text in which an identifier would be one; a private element of unknown VR may be."""
+        if vr == b"CS":
+            return tag >> 16 not in _TERM_GROUPS
+        return vr in _SCRUBBED_VRS or (vr in (b"", b"UN") and is_private(tag))
 
     def _value(self, tag: int, vr: bytes, raw: bytes, op: Op) -> bytes | None:
         """Give an element's new value, None to remove the element."""

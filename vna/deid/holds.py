@@ -12,6 +12,7 @@ HOLDS: dict[str, tuple[str, str]] = {
     "UID_CONFLICT": ("another object under the same SOP Instance UID is in the selection", "PS3.5 9"),
     "QUARANTINED": ("the archive itself holds the object in quarantine", "PS3.5 7"),
     "MISSING_UID": ("SOP class, SOP instance, study or series UID is missing", "PS3.3 C.12.1"),
+    "BAD_UID": ("a UID that is to be retained is none, and cannot become a file name", "PS3.5 9.1"),
     "DIRECTORY": ("a DICOMDIR is no instance of a patient", "PS3.3 F"),
     "PRIVATE_SOP_CLASS": ("what a private or unknown SOP class holds cannot be judged", "PS3.15 E.1.1"),
     "UNKNOWN_TRANSFER_SYNTAX": ("a private or unknown transfer syntax cannot be read", "PS3.5 10"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ _FIRST_READ = 1 << 17
 _PIECE = 1 << 22
 _MOST_HEADER_BYTES = 1 << 30
 _MOST_INFLATED_BYTES = 1 << 31
+_UID = re.compile(r"[0-9.]{1,64}")
 _TRANSFER_SYNTAX_UID = 0x00020010
 
 
@@ -95,6 +97,8 @@ class Maker:
         made.released, made.cleaned = verdict.released, bool(verdict.coordinates)
         made.edited = self.engine.edit(top, patient, known, cleaned_pixels=made.cleaned)
         made.actions = made.edited.actions
+        if made.hold is None and not all(map(_UID.fullmatch, made.edited.uids_of_path)):
+            made.hold = Hold("BAD_UID")
         if made.hold is not None:
             return
         pixels = None
@@ -111,11 +115,10 @@ class Maker:
     def _write(self, made: Made, chunks: Iterator[bytes], target: Path) -> None:
         edited = made.edited
         assert edited is not None
-        name = f"{edited.sop_instance_uid}.dcm"
-        made.path = "/".join((edited.patient_id or "unknown", edited.study_instance_uid, edited.series_instance_uid, name))
+        made.path = "/".join((edited.patient_id or "unknown", *edited.uids_of_path)) + ".dcm"
         final = target / made.path
         final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.with_name(f".{name}.{os.getpid()}.part")
+        temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
         digest = hashlib.sha256()
         if made.transfer_syntax_uid in DEFLATED_UIDS:
             chunks = iter([_deflated(b"".join(chunks))])

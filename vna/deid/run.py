@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ from vna.deid.recipe import Recipe
 from vna.deid.source import Source
 from vna.deid.table import Profile
 from vna.deid.values import Key
-from vna.deid.work import Job, Result, audit_chunk, make_chunk
-from vna.errors import RefusedError
+from vna.deid.work import Job, Result, audit_chunk, end_with_parent, make_chunk
+from vna.errors import ConfigError, RefusedError
 from vna.model import Progress, Report, silent
 
 _CHUNK = 32
@@ -117,12 +118,30 @@ def _executor(executor: Executor | None, workers: int) -> Iterator[Executor]:
     if workers == 1:
         yield _InThisProcess()
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
         try:
             yield pool
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+@contextmanager
+def cluster_executor(address: str) -> Iterator[Executor]:
+    """Give the executor of a Dask cluster, whose workers must reach the archive and the cohort by the same paths.
+
+    Raises ConfigError when the package is not installed, or nobody answers at ``address``.
+    """
+    try:
+        distributed = import_module("distributed")
+    except ImportError:
+        raise ConfigError("a Dask cluster needs the package distributed", hint='install it: pip install "vna[cluster]"') from None
+    try:
+        client = distributed.Client(address, timeout=10)
+    except OSError as exc:
+        raise ConfigError(f"no Dask scheduler answers at {address}", hint="start one: dask scheduler") from exc
+    with client:
+        yield client.get_executor()
 
 
 class _InThisProcess(Executor):
@@ -169,7 +188,7 @@ def _in_pool(pool: Executor, function: Callable[..., Any], job: Job, items: Sequ
     pickled = pickle.dumps(job)
     chunks = _chunks(items)
     waiting: set[Future[Any]] = set()
-    limit = _WAITING_CHUNKS * (getattr(pool, "_max_workers", None) or 1)
+    limit = _WAITING_CHUNKS * (getattr(pool, "_max_workers", None) or 16)
     while True:
         for chunk in chunks:
             waiting.add(pool.submit(function, pickled, job.job_id, chunk))

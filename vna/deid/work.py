@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import pickle
+import threading
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -59,6 +62,19 @@ class Result:
     released: bool = False
     actions: dict[str, int] = field(default_factory=dict)
     uids: dict[str, str] = field(default_factory=dict)
+
+
+def end_with_parent() -> None:
+    """Let this worker process end when its coordinator does, even if that was killed: an orphan would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class Worker:

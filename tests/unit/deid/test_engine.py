@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import date
+from io import BytesIO
+from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
@@ -210,6 +212,17 @@ def _timed(function: Callable[[], object]) -> float:
     start = time.process_time()
     function()
     return time.process_time() - start
+
+
+def test_retained_uids_never_become_a_path_out_of_the_cohort(key: Key, tmp_path: Path) -> None:
+    from vna.deid.objects import Maker
+    from vna.deid.pixels import PixelPolicy
+
+    engine = engine_of(key, "basic retain_uids")
+    good, bad = make_instance(), make_instance(SeriesInstanceUID="../../1.2")
+    assert edited_data_set(engine, good).SOPInstanceUID == good.SOPInstanceUID
+    made = Maker(engine, PixelPolicy(), tmp_path / "cohort").make(BytesIO(part10_bytes(bad)))
+    assert made.hold is not None and made.hold.code == "BAD_UID" and list(tmp_path.iterdir()) == []
 
 
 def test_an_engine_travels_to_workers(engine_for: For) -> None:

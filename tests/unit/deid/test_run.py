@@ -116,6 +116,21 @@ class _Failing:
         return Path(path).open("rb")
 
 
+def test_a_dask_cluster_writes_the_same_bytes(studies: FileSource, key: Key, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    from vna.deid.run import cluster_executor
+
+    run(studies, options(key, tmp_path / "here"))
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, host="127.0.0.1", protocol="tcp"
+        ) as cluster,
+        cluster_executor(cluster.scheduler_address) as executor,
+    ):
+        run(studies, options(key, tmp_path / "there"), executor=executor)
+    assert tree(tmp_path / "here") == tree(tmp_path / "there")
+
+
 def test_a_second_run_makes_only_what_is_missing_or_damaged(studies: FileSource, key: Key, tmp_path: Path) -> None:
     first = run(studies, options(key, tmp_path / "out"))
     before = tree(tmp_path / "out")
