@@ -9,15 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from vna.archive.effective import EffectiveObject, effective_object
 from vna.archive.journal import read_journal
 from vna.archive.layout import JOURNAL
 from vna.archive.readme import README
 from vna.archive.recovery import Recovered, recover
-from vna.archive.revisions import revisions_of
 from vna.archive.rows import JournalRow
 from vna.archive.sink import ArchiveSink, Durability, OnReceipt, foresee, now
-from vna.archive.spliced import SplicedFile
 from vna.errors import ConfigError, InstanceMissingError, RefusedError
 from vna.model import Receipt, Report, silent
 from vna.store import SYSTEM, LocalStore, Operations, is_local, local_path
@@ -26,6 +23,7 @@ from vna.store.operations import store_errors
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+    from vna.archive.effective import EffectiveObject
     from vna.archive.index import Index
 
 FORMAT = 1
@@ -118,6 +116,10 @@ class Archive:
         Only the header is made anew; what follows is read from the store. An object without revisions comes as it is stored,
         byte for byte. Raises RefusedError where a change cannot be applied.
         """
+        from vna.archive.effective import effective_object
+        from vna.archive.revisions import revisions_of
+        from vna.archive.spliced import SplicedFile
+
         file = self.store.open(path)
         try:
             effective = effective_object(file, revisions_of(self.store, study_instance_uid), sha256)
