@@ -24,6 +24,8 @@ SOURCE_CODES = {
     "CONTEXT_REJECTED": "The source and we share no presentation context for this instance's SOP class.",
     "NOT_LISTED": "The source listed this instance once, and no longer does in its last complete inventory.",
     "DUPLICATE_UID": "The source lists this SOP Instance UID more than once, and fewer objects arrived than it lists.",
+    "UID_CHANGED": "The source sends this study under other SOP Instance UIDs than it lists; what came is stored under those.",
+    "SOURCE_ABORTED": "The source ended the association each time that this instance was asked for.",
     "PEER": "The source could not be reached or broke off; the next run tries again.",
     "STORE": "Our own store refused the object; the next run tries again.",
 }
@@ -44,6 +46,7 @@ class ExpectedInstance:
     state: str = ""
     code: str = ""
     listed: bool = True
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,24 @@ class Expected:
                 row = conn.execute(select(func.count(), func.count(table.sha256)).where(where)).one()
                 expected, outstanding = expected + row[0], outstanding + row[0] - row[1]
         return StudyCount("", expected, outstanding)
+
+    def states(self, node: str, studies: Sequence[str]) -> dict[str, int]:
+        """Count the instances without object of these studies by state: ``missing``, ``failed`` and '' (not asked for)."""
+        table = expected_instances.c
+        counts: dict[str, int] = {}
+        with self._database.read() as conn:
+            for batch in batches(studies, _KEYS_A_QUERY):
+                where = and_(table.node == node, table.study_instance_uid.in_(batch), table.sha256.is_(None))
+                for row in conn.execute(select(table.state, func.count().label("n")).where(where).group_by(table.state)):
+                    counts[row.state] = counts.get(row.state, 0) + row.n
+        return counts
+
+    def is_matched(self, node: str, sha256: str) -> bool:
+        """Say whether an object stands for an instance of the node already."""
+        table = expected_instances.c
+        with self._database.read() as conn:
+            where = and_(table.sha256 == sha256, table.node == node)
+            return conn.execute(select(table.sha256).where(where).limit(1)).one_or_none() is not None
 
     def match(self, lease: Lease, matches: Mapping[InstanceRef, str], how: str) -> None:
         """Give instances an object that came under other UIDs than the source listed; ``how`` says which differ."""
@@ -152,6 +173,7 @@ def _expected(row: Any) -> ExpectedInstance:
         row.state,
         row.code,
         bool(row.listed),
+        row.attempts,
     )
 
 

@@ -13,12 +13,15 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Boolean, Connection, Row, and_, bindparam, exists, func, or_, select, update
 
-from vna.ledger.database import Database
+from vna.ledger.database import Database, now
 from vna.ledger.tables import expected_instances, journal_positions, objects
-from vna.model import ObjectStatus
+from vna.model import ObjectStatus, Receipt
 
 FILEABLE = (ObjectStatus.STORED.value, ObjectStatus.FLAGGED.value)
 """The states of an object that goes on to a target; variants and quarantined objects wait for a person."""
+
+DUPLICATE = "duplicate"
+"""The state of a receipt for bytes that the archive had already."""
 
 _ROWS_A_TRANSACTION = 1000
 _T = TypeVar("_T")
@@ -91,12 +94,26 @@ class Objects:
         added = 0
         for batch in batches(rows, _ROWS_A_TRANSACTION):
             with self._database.write() as conn:
-                known = _known(conn, [row.sha256 for row in batch])
-                fresh = {row.sha256: _object_row(row) for row in batch if row.sha256 not in known}
-                added += self._database.insert_new(conn, objects, list(fresh.values()))
-                _match_exactly(conn, list(fresh.values()))
+                added += self._take(conn, [_object_row(row, row.source, row.received_at) for row in batch])
                 self._advance(conn, batch)
         return added
+
+    def add(self, receipts: Iterable[Receipt], source: str) -> int:
+        """Take objects from their receipts, before the journal is read; it will be all the same, since positions stay.
+
+        Receipts of duplicates are left out: they do not say what the object is.
+        """
+        added = 0
+        rows = (_object_row(receipt, source, now()) for receipt in receipts if receipt.state != DUPLICATE)
+        for batch in batches(rows, _ROWS_A_TRANSACTION):
+            with self._database.write() as conn:
+                added += self._take(conn, batch)
+        return added
+
+    def knows(self, sha256: str) -> bool:
+        """Say whether an object has been absorbed."""
+        with self._database.read() as conn:
+            return bool(_known(conn, [sha256]))
 
     def of_study(self, study_instance_uid: str) -> list[StoredObject]:
         """List the objects whose data set names this study, in the order of their UIDs."""
@@ -123,6 +140,13 @@ class Objects:
         with self._database.read() as conn:
             row = conn.execute(select(func.count(), func.coalesce(func.sum(objects.c.size), 0)).select_from(objects)).one()
             return int(row[0]), int(row[1])
+
+    def _take(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> int:
+        known = _known(conn, [row["sha256"] for row in rows])
+        fresh = list({row["sha256"]: row for row in rows if row["sha256"] not in known}.values())
+        added = self._database.insert_new(conn, objects, fresh)
+        _match_exactly(conn, fresh)
+        return added
 
     def _advance(self, conn: Connection, batch: Sequence[JournalRow]) -> None:
         last: dict[str, int] = {}
@@ -153,20 +177,20 @@ def _known(conn: Connection, digests: Sequence[str]) -> set[str]:
     return set(conn.execute(select(objects.c.sha256).where(objects.c.sha256.in_(digests))).scalars())
 
 
-def _object_row(row: JournalRow) -> dict[str, Any]:
+def _object_row(stored: JournalRow | Receipt, source: str, received_at: str) -> dict[str, Any]:
     return {
-        "sha256": row.sha256,
-        "study_instance_uid": row.study_instance_uid,
-        "series_instance_uid": row.series_instance_uid,
-        "sop_instance_uid": row.sop_instance_uid,
-        "sop_class_uid": row.sop_class_uid,
-        "transfer_syntax_uid": row.transfer_syntax_uid,
-        "path": row.path,
-        "size": row.size,
-        "status": str(row.state),
-        "codes": " ".join(row.codes),
-        "source": row.source,
-        "received_at": row.received_at,
+        "sha256": stored.sha256,
+        "study_instance_uid": stored.study_instance_uid,
+        "series_instance_uid": stored.series_instance_uid,
+        "sop_instance_uid": stored.sop_instance_uid,
+        "sop_class_uid": stored.sop_class_uid,
+        "transfer_syntax_uid": stored.transfer_syntax_uid,
+        "path": stored.path,
+        "size": stored.size,
+        "status": str(stored.state),
+        "codes": " ".join(stored.codes),
+        "source": source,
+        "received_at": received_at,
     }
 
 
