@@ -6,7 +6,7 @@ the index comes to the same answer as the receiver did.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from indexer.header import HeaderScanner
@@ -74,19 +74,16 @@ def judge(header: Header, announced: Announced, sha256: str) -> Verdict:
     return Verdict(state, codes(problems), instance_path(study, series, sop), row)
 
 
-def places(row: JournalRow) -> tuple[JournalRow, ...]:
-    """List where an object may go, best first: its own place, that of a variant, and quarantine if even that is taken.
+def places(row: JournalRow) -> Iterator[JournalRow]:
+    """Yield where an object may go, best first: its own place, that of a variant, and quarantine if even that is taken.
 
     The last one needs two objects whose digests begin alike: rare by chance, cheap for an attacker.
     """
-    if row.state == ObjectStatus.QUARANTINED:
-        return (row,)
-    codes = (UID_CONFLICT, *row.codes)
-    return (
-        row,
-        replace(row, state=ObjectStatus.VARIANT.value, codes=codes, path=variant_path(row.path, row.sha256)),
-        replace(row, state=ObjectStatus.QUARANTINED.value, codes=codes, path=quarantine_path(row.sha256)),
-    )
+    yield row
+    if row.state != ObjectStatus.QUARANTINED:
+        codes = (UID_CONFLICT, *row.codes)
+        yield replace(row, state=ObjectStatus.VARIANT.value, codes=codes, path=variant_path(row.path, row.sha256))
+        yield replace(row, state=ObjectStatus.QUARANTINED.value, codes=codes, path=quarantine_path(row.sha256))
 
 
 class Reading:

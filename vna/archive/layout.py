@@ -21,6 +21,7 @@ INDEX_OVERLAYS = "index/overlays"
 _PLAIN = re.compile(r"[0-9.]{1,64}", re.ASCII)
 _SPELLED_OUT_BYTES = 64
 _VARIANT_DIGITS = 12
+_MATERIALISED = re.compile(r"\.r\d+\.dcm$", re.ASCII)
 
 
 def path_part(uid: str) -> str:
@@ -52,6 +53,11 @@ def variant_path(path: str, sha256: str) -> str:
 def is_variant(path: str) -> bool:
     """Tell whether a path is that of a variant."""
     return path.startswith(f"{INSTANCES}/") and "~" in path
+
+
+def is_materialised(path: str) -> bool:
+    """Tell whether a path is that of a corrected file that was written beside its object (``<SOP>.r<N>.dcm``)."""
+    return _MATERIALISED.search(path) is not None
 
 
 def quarantine_path(sha256: str) -> str:

@@ -23,7 +23,7 @@ from indexer.table import Table
 from vna.archive.examine import UID_CONFLICT, raw_row
 from vna.archive.index import index_columns
 from vna.archive.journal import Segment, read_journal, read_segment, segments, writers
-from vna.archive.layout import INSTANCES, JOURNAL, QUARANTINE, SPOOL, is_variant
+from vna.archive.layout import INSTANCES, JOURNAL, QUARANTINE, SPOOL, is_materialised, is_variant
 from vna.archive.manifests import write_manifests
 from vna.archive.recovery import read_row
 from vna.archive.rows import JournalRow
@@ -125,7 +125,7 @@ def _rows(store: LocalStore, scratch: Path, latecomers: _Latecomers, workers: in
             names = [
                 name
                 for name in chain(store.list(f"{INSTANCES}/{part}"), store.list(f"{QUARANTINE}/{part}"))
-                if name.endswith(".dcm")
+                if name.endswith(".dcm") and not is_materialised(name)
             ]
             # In this order: an object that has left the spool by now has its row in the journal by the time that is read.
             spooled = _spooled(store.root) if any(name not in known for name in names) else frozenset()

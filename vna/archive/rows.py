@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from vna.model import Provenance, Receipt
@@ -68,9 +68,12 @@ class JournalRow:
         )
 
 
+_PROVENANCE = tuple(each.name for each in fields(Provenance))
+
+
 def encode(row: JournalRow) -> bytes:
     """Write a row as JSON without its ``seq``, which the journal sets in front when it writes the line."""
-    fields: dict[str, Any] = {
+    told: dict[str, Any] = {
         "state": row.state,
         "path": row.path,
         "sha256": row.sha256,
@@ -80,10 +83,10 @@ def encode(row: JournalRow) -> bytes:
         "SOPClassUID": row.sop_class_uid,
         "SOPInstanceUID": row.sop_instance_uid,
         "TransferSyntaxUID": row.transfer_syntax_uid,
-        "provenance": {name: value for name, value in asdict(row.provenance).items() if value},
+        "provenance": {name: value for name in _PROVENANCE if (value := getattr(row.provenance, name))},
         "row": {name: value for name, value in row.row.items() if value is not None},
     }
-    return json.dumps(fields, separators=(",", ":")).encode("ascii")
+    return json.dumps(told, separators=(",", ":")).encode("ascii")
 
 
 def numbered(seq: int, payload: bytes) -> bytes:
@@ -99,22 +102,22 @@ def decode(writer: str, line: bytes) -> JournalRow:
         raise ValueError("not a journal row") from exc
 
 
-def from_fields(writer: str, fields: Mapping[str, Any]) -> JournalRow:
+def from_fields(writer: str, told: Mapping[str, Any]) -> JournalRow:
     """Make a row of the decoded JSON of one; an intent has the same fields but no ``seq``."""
-    provenance = dict(fields.get("provenance", {}))
+    provenance = dict(told.get("provenance", {}))
     provenance["codes"] = tuple(provenance.get("codes", ()))
     return JournalRow(
         writer=writer,
-        seq=int(fields.get("seq", 0)),
-        state=fields["state"],
-        path=fields["path"],
-        sha256=fields["sha256"],
-        size=int(fields["size"]),
-        received_at=fields["received_at"],
-        codes=tuple(fields["codes"]),
-        sop_class_uid=fields["SOPClassUID"],
-        sop_instance_uid=fields["SOPInstanceUID"],
-        transfer_syntax_uid=fields["TransferSyntaxUID"],
+        seq=int(told.get("seq", 0)),
+        state=told["state"],
+        path=told["path"],
+        sha256=told["sha256"],
+        size=int(told["size"]),
+        received_at=told["received_at"],
+        codes=tuple(told["codes"]),
+        sop_class_uid=told["SOPClassUID"],
+        sop_instance_uid=told["SOPInstanceUID"],
+        transfer_syntax_uid=told["TransferSyntaxUID"],
         provenance=Provenance(**{"source": "", **provenance}),
-        row=fields["row"],
+        row=told["row"],
     )

@@ -19,7 +19,7 @@ from types import MappingProxyType, TracebackType
 
 from vna.archive.examine import Announced, Reading, places, raw_row, receipt_row
 from vna.archive.journal import JournalWriter
-from vna.archive.layout import JOURNAL, reason_path
+from vna.archive.layout import JOURNAL, quarantine_path, reason_path
 from vna.archive.rows import JournalRow, encode
 from vna.archive.writers import Writer
 from vna.errors import DigestMismatchError, StoreError
@@ -45,6 +45,7 @@ class _Pending:
 
     spool: SpoolFile
     row: JournalRow
+    payload: bytes = b""
     is_published: bool = False
 
 
@@ -205,7 +206,7 @@ class ArchiveSink:
                     receipts[position] = self._duplicate(row)
                     pending.spool.discard()
                     return True
-        raise damaged(places(pending.row)[-1].path)
+        raise damaged(quarantine_path(pending.row.sha256))
 
     def _duplicate(self, row: JournalRow) -> Receipt:
         finished = self._finish(row.path)
@@ -221,7 +222,8 @@ class ArchiveSink:
         for pending in batch:
             pending.spool.sync()
         for pending in batch:
-            self._writer.intents.record(pending.spool.path.name, encode(pending.row), durable=not self._store.keeps_source)
+            pending.payload = encode(pending.row)
+            self._writer.intents.record(pending.spool.path.name, pending.payload, durable=not self._store.keeps_source)
         published = self._store.publish([(pending.spool.path, pending.row.path) for pending in batch])
         for pending, done in zip(batch, published, strict=True):
             pending.is_published = done
@@ -233,7 +235,7 @@ class ArchiveSink:
             return
         for pending in batch:
             put_reason(self._store, pending.row)
-        self._journal.append([encode(pending.row) for pending in batch])
+        self._journal.append([pending.payload for pending in batch])
         for pending in batch:
             self._drop(pending)
 
@@ -329,7 +331,7 @@ def foresee(store: Store, row: JournalRow, foreseen: Mapping[str, str] = Mapping
             return place.receipt()
         if same:
             return replace(place.receipt(), state="duplicate")
-    raise damaged(places(row)[-1].path)
+    raise damaged(quarantine_path(row.sha256))
 
 
 def damaged(path: str) -> DigestMismatchError:

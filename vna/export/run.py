@@ -1,4 +1,4 @@
-"""Copy the selected instances to a folder or any fsspec URL, and prove each copy by its digest.
+"""Copy the selected instances to a folder or any fsspec URL, corrected or as received, and prove each copy by its digest.
 
 Safe to repeat and to interrupt: a file is there whole or not at all, what is there already is compared, nothing is overwritten.
 """
@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from vna.archive import Archive
+from vna.archive.layout import path_part
 from vna.errors import DigestMismatchError, InstanceMissingError, RefusedError, StoreError
 from vna.model import ObjectStatus, Outcome, Progress, Report, silent
 from vna.store import LocalStore, Store, is_local, local_path, open_store
 
-_COLUMNS = ("path", "sha256", "size", "status", "received_StudyInstanceUID", "revision")
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_COLUMNS = ("path", "sha256", "size", "status", "revision", "received_StudyInstanceUID", *_UIDS)
 _SCRATCH = ".vna-export"
 _CHUNK = 1 << 20
 
 WRITTEN, PRESENT, FAILED = "written", "present", "failed"
+
+_Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,35 +77,38 @@ class ExportResult:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Leaving:
+    """One object as it leaves: where to, how large, its digest, and how to read it."""
+
+    to: str
+    size: int
+    sha256: str
+    open: Callable[[], BinaryIO]
+
+
 def run(archive: Archive, to: Path | str, options: ExportOptions = ExportOptions(), report: Report = silent) -> ExportResult:
     """Export to a folder or URL, or with ``dry_run`` tell what would be written and leave no trace.
 
-    Raises RefusedError for a target within the archive, or for corrected instances while only received ones can be written;
-    ConfigError for a condition that is none; StoreError when the target cannot be written (StoreFullError when it is full).
+    Raises RefusedError for a target within the archive, ConfigError for a condition that is none, and StoreError when the target
+    cannot be written (StoreFullError when it is full). An object that cannot be exported is an outcome, not an error.
     """
     rows = archive.select(options.where, options.studies, _COLUMNS)
     wanted = [row for row in rows if row["status"] in _statuses(options)]
-    if not options.received and any(row["revision"] is not None for row in wanted):
-        raise RefusedError("corrected instances cannot be exported yet", hint="--received exports the bytes as received")
     target = _target(archive, str(to))
-    outcomes = _dry(target, wanted) if options.dry_run else _copied(archive, target, wanted, options, report)
-    written = [row for row, outcome in zip(wanted, outcomes, strict=True) if outcome.state == WRITTEN]
-    failures = tuple(outcome for outcome in outcomes if outcome.state == FAILED)
+    done = _copied(archive, target, wanted, options, report)
+    written = [(row, size) for row, (outcome, size) in zip(wanted, done, strict=True) if outcome.state == WRITTEN]
+    failures = tuple(outcome for outcome, _ in done if outcome.state == FAILED)
     return ExportResult(
-        studies=len({row["received_StudyInstanceUID"] for row in written}),
+        studies=len({row["StudyInstanceUID"] for row, _ in written}),
         instances=len(written),
-        bytes=sum(row["size"] for row in written),
+        bytes=sum(size for _, size in written),
         to=target.url,
-        present=sum(outcome.state == PRESENT for outcome in outcomes),
+        present=sum(outcome.state == PRESENT for outcome, _ in done),
         withheld=len(rows) - len(wanted),
         failed=len(failures),
         failures=failures,
     )
-
-
-def exported_path(path: str) -> str:
-    """Tell where a stored object goes in the target: <Study>/<Series>/<SOP>.dcm, UIDs encoded as in the archive."""
-    return path.split("/", 2)[2]
 
 
 def _statuses(options: ExportOptions) -> set[str]:
@@ -117,65 +125,88 @@ def _target(archive: Archive, to: str) -> Store:
     return LocalStore(folder, scratch=_SCRATCH)
 
 
-def _dry(target: Store, rows: Sequence[Mapping[str, Any]]) -> list[Outcome]:
-    return [_outcome(row, _state_of(target, row) or WRITTEN) for row in rows]
-
-
 def _copied(
-    archive: Archive, target: Store, rows: Sequence[Mapping[str, Any]], options: ExportOptions, report: Report
-) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    done_bytes = 0
-    if isinstance(target, LocalStore):
+    archive: Archive, target: Store, rows: Sequence[_Row], options: ExportOptions, report: Report
+) -> list[tuple[Outcome, int]]:
+    """Copy the objects and give what became of each, and its size, in their order."""
+    done: list[tuple[Outcome, int]] = []
+    moved = 0
+    if isinstance(target, LocalStore) and not options.dry_run:
         target.root.mkdir(parents=True, exist_ok=True)
         target.sweep()
     with ThreadPoolExecutor(options.workers or os.cpu_count() or 1) as pool:
         try:
-            for row, outcome in zip(rows, pool.map(lambda row: _copy(archive, target, row), rows), strict=True):
-                outcomes.append(outcome)
-                done_bytes += row["size"] if outcome.state == WRITTEN else 0
-                report(Progress("export", len(outcomes), len(rows), "instances", done_bytes))
+            for outcome, size in pool.map(partial(_copy, archive, target, options), rows):
+                done.append((outcome, size))
+                moved += size if outcome.state == WRITTEN else 0
+                report(Progress("export", len(done), len(rows), "instances", moved))
         except StoreError:
             pool.shutdown(cancel_futures=True)
             raise
-    if isinstance(target, LocalStore):
+    if isinstance(target, LocalStore) and not options.dry_run:
         target.sweep(entirely=True)
-    return outcomes
+    return done
 
 
-def _copy(archive: Archive, target: Store, row: Mapping[str, Any]) -> Outcome:
+def _copy(archive: Archive, target: Store, options: ExportOptions, row: _Row) -> tuple[Outcome, int]:
     """Copy one object. Raises StoreError when the target, and so every other object, is concerned."""
     path = row["path"]
     try:
-        state = _state_of(target, row)
-        if state is None:
-            with archive.open_object(path) as file:
-                is_new = target.put_stream(_Verified(file, row["sha256"]), exported_path(path))
+        leaving = _corrected(archive, row) if row["revision"] is not None and not options.received else _received(archive, row)
+        state = _state_of(target, leaving)
+        if state is None and not options.dry_run:
+            with leaving.open() as file:
+                is_new = target.put_stream(_Verified(file, leaving.sha256), leaving.to)
             # Another export may have put it there in the meantime.
-            state = WRITTEN if is_new else _state_of(target, row) or FAILED
-        return _outcome(row, state)
+            state = WRITTEN if is_new else _state_of(target, leaving)
+        if state == FAILED:
+            return Outcome(path, FAILED, "CONFLICT", "something else stands in its place"), 0
+        return Outcome(path, state or WRITTEN), leaving.size
     except InstanceMissingError as exc:
-        return Outcome(path, FAILED, "MISSING", str(exc))
+        return Outcome(path, FAILED, "MISSING", str(exc)), 0
     except DigestMismatchError as exc:
-        return Outcome(path, FAILED, "DIGEST_MISMATCH", str(exc))
+        return Outcome(path, FAILED, "DIGEST_MISMATCH", str(exc)), 0
+    except RefusedError as exc:
+        return Outcome(path, FAILED, "REFUSED", str(exc)), 0
 
 
-def _outcome(row: Mapping[str, Any], state: str) -> Outcome:
-    return Outcome(row["path"], state, *(("CONFLICT", "something else stands in its place") if state == FAILED else ()))
+def _received(archive: Archive, row: _Row) -> _Leaving:
+    """An object as it was received stands in the target as in the archive, below its study."""
+    path = row["path"]
+    return _Leaving(path.split("/", 2)[2], row["size"], row["sha256"], partial(archive.open_object, path))
 
 
-def _state_of(target: Store, row: Mapping[str, Any]) -> str | None:
+def _corrected(archive: Archive, row: _Row) -> _Leaving:
+    """A corrected object stands under its corrected UIDs; the stored one is proved before anything is made of it."""
+    with archive.open_object(row["path"]) as file:
+        _digest(_Verified(file, row["sha256"]))
+
+    def opened() -> BinaryIO:
+        return archive.open_effective(row["path"], row["sha256"], row["received_StudyInstanceUID"])[1]
+
+    with opened() as file:
+        sha256, size = _digest(file)
+    folders = "/".join(path_part(row[uid] or "") for uid in _UIDS)
+    variant = f"~{row['sha256'][:12]}" if row["status"] == ObjectStatus.VARIANT else ""
+    return _Leaving(f"{folders}{variant}.dcm", size, sha256, opened)
+
+
+def _state_of(target: Store, leaving: _Leaving) -> str | None:
     """Tell what stands in an object's place: nothing (None), the same bytes, or something else (a failure)."""
-    path = exported_path(row["path"])
-    if not target.exists(path):
+    if not target.exists(leaving.to):
         return None
-    if target.size(path) != row["size"]:
+    if target.size(leaving.to) != leaving.size:
         return FAILED
-    with target.open(path) as file:
-        total = hashlib.sha256()
-        while chunk := file.read(_CHUNK):
-            total.update(chunk)
-    return PRESENT if total.hexdigest() == row["sha256"] else FAILED
+    with target.open(leaving.to) as file:
+        return PRESENT if _digest(file)[0] == leaving.sha256 else FAILED
+
+
+def _digest(file: BinaryIO | _Verified) -> tuple[str, int]:
+    total, size = hashlib.sha256(), 0
+    while chunk := file.read(_CHUNK):
+        total.update(chunk)
+        size += len(chunk)
+    return total.hexdigest(), size
 
 
 class _Verified:
@@ -187,6 +218,7 @@ class _Verified:
         self._total = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
+        """Read the next bytes. Raises DigestMismatchError at the end, or when they cannot be read."""
         try:
             chunk = self._file.read(size)
         except OSError as exc:

@@ -169,6 +169,14 @@ def test_objects_that_come_in_while_the_index_is_rebuilt_are_neither_lost_nor_do
     assert len(rows(filled)) == len({row["sha256"] for row in rows(filled)}) == 7 + len(sent)
 
 
+def test_corrected_files_beside_their_objects_are_no_objects(filled: Archive) -> None:
+    before = rows(filled)
+    path = next(row["path"] for row in before if row["status"] == "stored")
+    filled.store.put_bytes(b"corrected", path.replace(".dcm", ".r1.dcm"))
+    filled.rebuild_index()
+    assert rows(filled) == before
+
+
 def test_an_object_that_cannot_be_read_has_a_row_that_says_so(filled: Archive) -> None:
     row = stored_row(filled.root, "instances/00/1/2/none.dcm", "ab" * 32)
     assert (row.state, row.codes, row.path, row.sha256) == (

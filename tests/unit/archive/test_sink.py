@@ -369,14 +369,14 @@ def test_the_sink_files_into_any_store_from_a_local_spool(tmp_path: Path) -> Non
     assert not list((tmp_path / "spool").rglob("*.part"))
 
 
-def test_a_receiver_needs_neither_pyarrow_nor_delta_nor_duckdb_nor_sqlalchemy(tmp_path: Path) -> None:
+def test_a_receiver_pays_for_no_library_but_the_standard_one(tmp_path: Path) -> None:
     program = f"""
 import sys
 from vna.archive import Archive
 from vna.model import Provenance
 with Archive.create({str(tmp_path / "a")!r}).sink() as sink:
     sink("1.2", "1.3", "1.2.840.10008.1.2", Provenance("x")).commit()
-heavy = {{"pyarrow", "deltalake", "duckdb", "sqlalchemy", "fsspec", "numpy", "pandas"}} & set(sys.modules)
+heavy = {{"pyarrow", "deltalake", "duckdb", "sqlalchemy", "fsspec", "pydicom", "numpy", "pandas"}} & set(sys.modules)
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[3])

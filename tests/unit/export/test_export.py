@@ -13,6 +13,7 @@ import pytest
 from tests.support.folders import quick_folder
 from tests.support.objects import WireObject, send_all, wire_object
 from vna.archive import Archive
+from vna.correct import CorrectOptions, apply, rule_of_settings
 from vna.errors import ConfigError, RefusedError
 from vna.export import ExportOptions, run
 from vna.model import Progress
@@ -148,3 +149,33 @@ def test_any_fsspec_url_is_a_target(archive: Archive) -> None:
     assert run(archive, url).present == 3
     store = open_store(url)
     assert {hashlib.sha256(store.read_bytes(path)).hexdigest() for path in store.list()} == {item.sha256 for item in ITEMS[:3]}
+
+
+# -- corrected instances
+
+
+@pytest.fixture
+def corrected(archive: Archive) -> Archive:
+    apply(archive, [rule_of_settings(["PatientID=NEW-1"], source="RIS")], CorrectOptions(threshold=1.0, by="tester"))
+    return archive
+
+
+def test_corrected_instances_leave_corrected_and_received_ones_as_they_came(corrected: Archive, folder: Path) -> None:
+    result = run(corrected, folder / "out")
+    written = files(folder / "out")
+    assert (result.instances, result.failed, result.bytes) == (3, 0, sum(map(len, written.values())))
+    for path, data in written.items():
+        ds = pydicom.dcmread(pydicom.filebase.DicomBytesIO(data))
+        assert ds.PatientID == "NEW-1"
+        assert path == f"{ds.StudyInstanceUID}/{ds.SeriesInstanceUID}/{ds.SOPInstanceUID}.dcm"
+    assert run(corrected, folder / "out").present == 3
+    run(corrected, folder / "received", ExportOptions(received=True))
+    assert set(files(folder / "received").values()) == stored(*ITEMS[:3])
+
+
+def test_a_damaged_object_does_not_leave_corrected_either(corrected: Archive, folder: Path) -> None:
+    path = corrected.root / next(row.path for row in corrected.journal_rows() if row.sha256 == ITEMS[0].sha256)
+    path.chmod(0o640)
+    path.write_bytes(ITEMS[0].stored[:-1] + b"!")
+    result = run(corrected, folder / "out")
+    assert (result.instances, result.failed, result.failures[0].code) == (2, 1, "DIGEST_MISMATCH")
