@@ -136,8 +136,8 @@ def _means_somebody(part: str) -> bool:
 
 
 def _written_dates(date: str) -> list[str]:
-    if not re.fullmatch(r"\d{8}", date) or date.endswith("0101"):
-        return []  # the first of January stands for an unknown day
+    if not re.fullmatch(r"\d{8}", date) or date in ("19000101", "00010101", "18000101"):
+        return []  # these stand for an unknown date
     year, month, day = date[:4], date[4:6], date[6:]
     orders = ((year, month, day), (day, month, year), (month, day, year))
     return [date] + [separator.join(order) for separator in "-./" for order in orders]

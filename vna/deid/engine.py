@@ -52,6 +52,8 @@ _TERM_GROUPS = (0x0008, 0x0028)
 """Groups whose coded strings are terms of the Standard (modality, image type, ...): a patient's name in one is a coincidence."""
 _PLAIN_VRS = SHORT_VRS | (LONG_VRS - {b"SQ", b"UN"})
 _NEVER = 1 << 40
+_LONG = 6
+_SEPARATORS = b" ./_-"
 
 
 @dataclass(slots=True)
@@ -106,22 +108,32 @@ class Engine:
 def _may_leak(data: bytes, known: tuple[bytes, ...]) -> bool:
     """Look for the identifiers without regard to their borders, at memory speed: nearly every object ends here."""
     lowered = data.lower()
-    return any(value.lower() in lowered for value in known)
+    bare = lowered.translate(None, _SEPARATORS)
+    return any(value.lower() in lowered or (_is_long_number(value) and _bare(value).lower() in bare) for value in known)
 
 
-def leak_pattern(known: tuple[bytes, ...]) -> re.Pattern[bytes] | None:
-    """Compile the search for known identifiers, in any letter case: short ones as whole words, numbers as whole numbers."""
-    return _compiled_pattern(tuple(sorted(set(known), key=lambda each: (-len(each), each))))
+def _is_long_number(value: bytes) -> bool:
+    return len(value) >= _LONG and any(48 <= byte <= 57 for byte in value)
+
+
+def _bare(value: bytes) -> bytes:
+    return value.translate(None, _SEPARATORS)
 
 
 @lru_cache(maxsize=1024)
-def _compiled_pattern(known: tuple[bytes, ...]) -> re.Pattern[bytes] | None:
+def leak_pattern(known: tuple[bytes, ...]) -> re.Pattern[bytes] | None:
+    """Compile the search for known identifiers, in any letter case.
+
+    Short ones are searched for as whole words, numbers as whole numbers, long numbers however they are grouped.
+    """
     parts = []
-    for value in known:
+    for value in sorted(set(known), key=lambda each: (-len(each), each)):
         escaped = re.escape(value)
-        if value.isdigit():
+        if _is_long_number(value) and len(_bare(value)) >= _LONG:
+            escaped = rb"[ ./_-]?".join(re.escape(bytes((byte,))) for byte in _bare(value))
+        if value[:1].isdigit() and value[-1:].isdigit():
             escaped = rb"(?<![0-9])" + escaped + rb"(?![0-9])"
-        elif len(value) < 6:
+        elif len(value) < _LONG:
             escaped = rb"(?<![0-9A-Za-z])" + escaped + rb"(?![0-9A-Za-z])"
         parts.append(escaped)
     return re.compile(b"|".join(parts), re.IGNORECASE) if parts else None

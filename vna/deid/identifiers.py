@@ -15,6 +15,8 @@ COMMON_WORDS = frozenset(
 """Words that stand in name fields without naming anybody, and would be missed in kept text."""
 
 _NAME_SEPARATORS = re.compile(rb"[\^=\\ ,.\x00]+")
+_INNER_SEPARATORS = re.compile(rb"[-']")
+_PLACEHOLDER_DATES = (b"19000101", b"00010101", b"18000101")
 
 
 class Identified(Protocol):
@@ -43,6 +45,7 @@ def own_identifiers(top: Identified) -> tuple[bytes, ...]:
 def name_parts(name: bytes) -> list[bytes]:
     """Split a person's name into the parts worth searching for."""
     parts = _NAME_SEPARATORS.split(name)
+    parts += [inner for part in parts for inner in _INNER_SEPARATORS.split(part) if inner != part]
     return [part for part in parts if len(part) >= NAME_PART_BYTES and part.lower() not in COMMON_WORDS and not part.isdigit()]
 
 
@@ -53,7 +56,7 @@ def is_number(value: bytes) -> bool:
 
 def birth_dates(value: bytes) -> list[bytes]:
     """Write a birth date in the forms that people type it in; none for what is no date, or a placeholder such as 19000101."""
-    if len(value) != 8 or not value.isdigit() or value[4:] == b"0101":
+    if len(value) != 8 or not value.isdigit() or value in _PLACEHOLDER_DATES:
         return []
     year, month, day = value[:4], value[4:6], value[6:]
     forms = [value]

@@ -154,6 +154,23 @@ def test_the_patients_own_name_and_number_stay_in_no_kept_text(engine_for: For) 
     assert made.ViewCodeSequence[0].CodeMeaning == "REMOVED" and made.ViewCodeSequence[0].CodeValue == "1"
 
 
+@pytest.mark.parametrize(
+    ("text", "stays"),
+    [
+        ("MRN 12-345-678", False),
+        ("MRN12345678", False),
+        ("no. 123456789", True),
+        ("Ms SMITH", False),
+        ("Miss Jones, born 04.07.1970", False),
+        ("smithy", True),
+        ("arm 19700704", False),
+    ],
+)
+def test_identifiers_are_found_however_they_are_written(text: str, stays: bool, engine_for: For) -> None:
+    ds = make_instance(PatientName="Smith-Jones^Eve", PatientID="12345678", PatientBirthDate="19700704", ContrastBolusRoute=text)
+    assert edited_data_set(engine_for("basic"), ds).ContrastBolusRoute == (text if stays else "REMOVED")
+
+
 def test_unknown_vr_and_undefined_lengths_are_edited_inside(engine_for: For) -> None:
     nested = (
         b"\x10\x00\x10\x00\x04\x00\x00\x00Doe " + b"\x08\x00\x60\x00\x02\x00\x00\x00CT"
