@@ -8,6 +8,7 @@ import subprocess
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pydicom
@@ -20,6 +21,7 @@ from tests.unit.deid.conftest import edit_bytes, read
 from vna.deid.engine import Engine
 from vna.deid.objects import Maker
 from vna.deid.pixels import PixelPolicy
+from vna.demo.images import ImageFile, image_files
 
 TRUNCATED = {"rtplan_truncated.dcm"}
 
@@ -47,8 +49,14 @@ def texts(value: object) -> set[str]:
     return {str(each).strip() for each in values if str(each).strip()}
 
 
+def deid_data() -> list[ImageFile]:
+    """List the images of deid-data, where it is installed."""
+    spec = find_spec("deid_data")
+    return list(image_files(Path(str(spec.origin)).parent)) if spec is not None else []
+
+
 def both_sides(engine: Engine) -> Iterator[tuple[str, list[Leaf], dict[tuple[int, ...], object]]]:
-    for image in real_image_files():
+    for image in [*real_image_files(), *deid_data()]:
         if image.path.name in TRUNCATED:
             continue
         with warnings.catch_warnings():
