@@ -1,7 +1,7 @@
 """DIMSE command sets (PS3.7 6.3.1 and Annex E): implicit VR little endian, group 0000 only.
 
-The codec is strict, since command sets come from strangers: one group, no element twice, no length beyond the end, the group
-length right where it is given.
+The codec is strict, since command sets come from strangers: no element twice, no length beyond the end, the group length right
+where it is given.
 """
 
 from __future__ import annotations
@@ -80,21 +80,30 @@ class Command:
 
 
 def parse(data: bytes) -> Command:
-    """Parse a whole command set. Raises ProtocolError (``DIMSE_COMMAND``) for anything malformed."""
+    """Parse a whole command set. Raises ProtocolError (``DIMSE_COMMAND``) for anything malformed.
+
+    Elements of other groups behind it are passed over: Orthanc puts Failed SOP Instance UID List (0008,0058) there.
+    """
     elements: dict[int, bytes] = {}
     position, end = 0, len(data)
+    size = end
     unpack = _ELEMENT.unpack_from
     while position < end:
         if end - position < 8:
             raise ProtocolError("DIMSE_COMMAND", "the command set ends inside an element")
         group, element, length = unpack(data, position)
         position += 8
-        if group or element in elements or length > end - position or len(elements) == _ELEMENTS_MAX:
-            raise ProtocolError("DIMSE_COMMAND", f"({group:04X},{element:04X}) is not in its place")
-        elements[element] = data[position : position + length]
+        if length > end - position or len(elements) == _ELEMENTS_MAX:
+            raise ProtocolError("DIMSE_COMMAND", f"({group:04X},{element:04X}) does not fit")
+        if group:
+            size = min(size, position - _ELEMENT.size)
+        elif size < end or element in elements:
+            raise ProtocolError("DIMSE_COMMAND", f"(0000,{element:04X}) is not in its place")
+        else:
+            elements[element] = data[position : position + length]
         position += length
     declared = elements.get(GROUP_LENGTH)
-    if declared is not None and declared != (end - 12).to_bytes(4, "little", signed=end < 12):
+    if declared is not None and declared != (size - 12).to_bytes(4, "little", signed=size < 12):
         raise ProtocolError("DIMSE_COMMAND", "the group length does not fit")
     return Command(elements)
 

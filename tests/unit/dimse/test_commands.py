@@ -52,7 +52,8 @@ def element(number: int, value: bytes, *, group: int = 0, length: int | None = N
         element(0x0100, b"\x01\x00") + b"\x00",
         element(0x0100, b"\x01\x00", length=3),
         element(0x0100, b"\x01\x00", length=0xFFFFFFFF),
-        element(0x0100, b"\x01\x00", group=8),
+        element(0x0058, b"1.2", group=8) + element(0x0100, b"\x01\x00"),
+        element(0, (10).to_bytes(4, "little")) + element(0x0058, b"", group=8),
         element(0x0100, b"\x01\x00") * 2,
         b"".join(element(n, b"") for n in range(1, 80)),
         element(0, (4).to_bytes(4, "little")) + element(0x0100, b"\x01\x00"),
@@ -63,7 +64,8 @@ def element(number: int, value: bytes, *, group: int = 0, length: int | None = N
         "trailing byte",
         "too long",
         "4 GiB",
-        "other group",
+        "other group first",
+        "other group counted",
         "twice",
         "too many",
         "group length lies",
@@ -73,6 +75,11 @@ def element(number: int, value: bytes, *, group: int = 0, length: int | None = N
 def test_malformed_command_sets_are_refused(data: bytes) -> None:
     with pytest.raises(ProtocolError, match="DIMSE_COMMAND"):
         commands.parse(data)
+
+
+def test_elements_of_other_groups_behind_the_command_are_passed_over() -> None:
+    data = element(0, (10).to_bytes(4, "little")) + element(0x0100, b"\x01\x00") + element(0x0058, b"1.2.3\0", group=8)
+    assert commands.parse(data).elements == {0: b"\x0a\0\0\0", 0x0100: b"\x01\0"}
 
 
 @pytest.mark.parametrize("value", [b"", b"\x01", b"\x01\x00\x00\x00"])
