@@ -7,7 +7,6 @@ reader skips those it has had. A row counts when its line is whole and forced to
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from vna.archive.rows import JournalRow, decode, numbered
 from vna.errors import StoreError
+from vna.store.locks import hold, release
 from vna.store.operations import APPEND_MODE, SYSTEM, Operations, store_error, store_errors
 
 log = logging.getLogger(__name__)
@@ -162,10 +162,10 @@ class JournalWriter:
         path = self._folder / f"{self._seq + 1:0{_DIGITS}d}{OPEN_SUFFIX}"
         descriptor = self._operations.create(path, APPEND_MODE)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(descriptor)
             self._operations.sync_folder(self._folder)
         except OSError:
-            os.close(descriptor)
+            release(descriptor)
             path.unlink(missing_ok=True)
             raise
         self._descriptor, self._path = descriptor, path
@@ -191,7 +191,7 @@ class JournalWriter:
 
     def _release(self) -> None:
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            release(self._descriptor)
             self._descriptor = -1
 
 

@@ -2,7 +2,7 @@
 
 A writer owns ``spool/<writer>/``: a lock file, on which it holds a lock (flock) for its whole life, its spool files, and its
 intents. The lock goes away with the process, however that ends, so that what a dead writer left can be completed at once. A
-writer must not be handed to a forked child: the lock would live on in it.
+forked child does not have it: it must not use its parent's writer.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from vna.archive.layout import SPOOL
 from vna.store import SYSTEM, Operations, Spool
+from vna.store.locks import hold, release
 from vna.store.operations import APPEND_MODE, FOLDER_MODE, store_errors
 
 LOCK = "lock"
@@ -36,7 +37,7 @@ class Writer:
             self.folder = workspace / SPOOL / self.name
             self.folder.mkdir(mode=FOLDER_MODE)
             self._lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, APPEND_MODE)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(self._lock)
         self.spool = Spool(self.folder, operations)
         self.intents = Intents(self.folder, operations)
 
@@ -50,7 +51,7 @@ class Writer:
                 for path in self.folder.iterdir():
                     path.unlink(missing_ok=True)
                 self.folder.rmdir()
-            os.close(self._lock)
+            release(self._lock)
         self._lock = -1
 
 

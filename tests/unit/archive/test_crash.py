@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -204,6 +207,34 @@ def test_several_threads_killed_together_lose_nothing(quick: Path) -> None:
         work(root, WatchedOperations(lambda kind, arguments: None))
         assert (objects(root), journal(root)) == expected
         assert leftovers(root) == []
+
+
+def test_a_worker_process_that_outlives_its_killed_parent_does_not_make_that_look_alive(quick: Path) -> None:
+    root = fresh(quick / "a")
+    program = f"""
+import os, signal, sys, time
+from tests.support.objects import send, wire_object
+from vna.archive import Archive
+sink = Archive.open({str(root)!r}).sink()
+send(sink, wire_object())
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+    os._exit(0)
+print(child, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.Popen(command, cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True)
+    assert done.stdout is not None
+    child = int(done.stdout.readline())
+    try:
+        assert done.wait() == -signal.SIGKILL
+        assert Archive.open(str(root)).sweep().writers == 1
+    finally:
+        os.kill(child, signal.SIGKILL)
+        done.stdout.close()
+    assert len(journal(root)) == 1
 
 
 def test_the_living_are_left_alone(quick: Path) -> None:

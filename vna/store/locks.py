@@ -1,0 +1,35 @@
+"""Locks (flock) that must not live on in a forked child.
+
+A lock belongs to the open file, which a forked child shares: a worker process that outlives a killed writer would make that look
+alive. So a child lets go of what its parent held, as soon as it comes into being.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+
+_held: set[int] = set()
+
+
+def hold(descriptor: int) -> None:
+    """Take the exclusive lock on an open file, for as long as it is open here. Raises BlockingIOError if it is taken."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    _held.add(descriptor)
+
+
+def release(descriptor: int) -> None:
+    """Close an open file and so give its lock up."""
+    _held.discard(descriptor)
+    os.close(descriptor)
+
+
+def _let_go() -> None:
+    for descriptor in _held:
+        with suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
