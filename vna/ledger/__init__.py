@@ -14,6 +14,7 @@ from vna.ledger.ledger import Ledger
 from vna.ledger.objects import JournalRow, StoredObject
 from vna.ledger.outcomes import DueStudy, SentObject
 from vna.ledger.sources import InventoryRun, ListedSeries, ListedStudy, Recorded, Window
+from vna.ledger.work import Work, Worked
 
 __all__ = [
     "SOURCE_CODES",
@@ -32,4 +33,6 @@ __all__ = [
     "StudyCount",
     "Unmigrated",
     "Window",
+    "Work",
+    "Worked",
 ]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from vna.archive import Archive
 from vna.dimse.retry import Patience
 from vna.errors import LockedError, PeerError
-from vna.ledger import Ledger, StudyCount
+from vna.ledger import Ledger, StudyCount, Work, Worked
 from vna.model import Local, Node, Progress, Report, silent
 from vna.pull.arrivals import Arrivals
 from vna.pull.plan import PullOptions, plan
@@ -22,7 +21,6 @@ from vna.pull.study import Context, JournalReader, Pulled, pull_study
 
 STAGE = "pull"
 FAILURES_IN_A_ROW = 3
-_AHEAD = 2
 _log = logging.getLogger(__name__)
 
 
@@ -149,53 +147,33 @@ class _Pull:
         return problems
 
     def _work(self, context: Context, due: Sequence[StudyCount]) -> None:
-        waiting: dict[Future[Pulled | None], str] = {}
-        with ThreadPoolExecutor(self._options.workers, thread_name_prefix="pull") as pool:
-            try:
-                for study in due:
-                    if self._is_over:
-                        break
-                    waiting[pool.submit(self._pull_one, context, study.study_instance_uid)] = study.study_instance_uid
-                    self._take_done(waiting, _AHEAD * self._options.workers, len(due))
-                if self._is_over:
-                    _give_up(context, waiting)
-                self._take_done(waiting, 0, len(due))
-            except BaseException:
-                _give_up(context, waiting)
-                raise
+        def take(worked: Worked[Pulled]) -> bool:
+            self._take(worked)
+            self._report(Progress(STAGE, self._seen, len(due), "studies", self._bytes))
+            return not self._is_over
 
-    def _take_done(self, waiting: dict[Future[Pulled | None], str], at_most: int, total: int) -> None:
-        """Take the results of studies until at most so many are under way or queued."""
-        while len(waiting) > at_most:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                study_instance_uid = waiting.pop(future)
-                if not future.cancelled():
-                    self._take(study_instance_uid, future.result())
-                self._seen += 1
-                self._report(Progress(STAGE, self._seen, total, "studies", self._bytes))
+        def give_up() -> None:
+            self._arrivals.end()
+            context.source.stop()
+            if context.listening is not None:
+                context.listening.stop()
 
-    def _pull_one(self, context: Context, study_instance_uid: str) -> Pulled | None:
-        """Pull one study; None where another run has it, or this one is ending."""
-        if context.arrivals.is_ending:
-            return None
-        try:
-            with self._ledger.leases.held(STAGE, self._node.name, study_instance_uid) as lease:
-                return pull_study(context, lease)
-        except LockedError:
-            return None
+        work = Work(self._ledger.leases, STAGE, self._node.name, lambda lease: pull_study(context, lease), take, give_up)
+        work.run((study.study_instance_uid for study in due), self._options.workers)
 
-    def _take(self, study_instance_uid: str, pulled: Pulled | None) -> None:
+    def _take(self, worked: Worked[Pulled]) -> None:
+        self._seen += 1
+        self._locked += worked.is_locked
+        pulled = worked.result
         if pulled is None:
-            self._locked += not self._arrivals.is_ending
             return
-        self._done[study_instance_uid] = pulled
+        self._done[worked.study_instance_uid] = pulled
         self._bytes += pulled.bytes
         if pulled.error is not None:
             self._failures.append(pulled.error)
         elif not self._arrivals.is_ending:
             self._failures.clear()
-        _log.info("study %s: %d instances came", study_instance_uid, pulled.instances)
+        _log.info("study %s: %d instances came", worked.study_instance_uid, pulled.instances)
 
     @property
     def _is_over(self) -> bool:
@@ -211,13 +189,3 @@ class _Pull:
             raise self._failures[-1]
         if self._locked == planned:
             raise LockedError(f"other runs pull from {self._node.name} already", hint="let them end, or name other studies")
-
-
-def _give_up(context: Context, futures: Iterable[Future[Pulled | None]]) -> None:
-    """Begin nothing more, and break off what is under way; leases are released as the workers return."""
-    context.arrivals.end()
-    for future in futures:
-        future.cancel()
-    context.source.stop()
-    if context.listening is not None:
-        context.listening.stop()

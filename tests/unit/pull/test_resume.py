@@ -52,7 +52,7 @@ def test_a_killed_pull_is_resumed_without_pulling_anything_durable_again(site: S
         process.send_signal(signal.SIGKILL)
         process.wait()
         site.archive.sweep()
-        before, there = len(site.retrieves()), {uid for uid in site.stored()}
+        before, there = len(site.retrieves()), set(site.stored())
         assert there <= uids
         site.pull(method, limit=1)
         for keys in site.retrieves()[before:]:
