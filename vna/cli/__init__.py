@@ -29,6 +29,7 @@ COMMANDS = {
     "forward": "Send what is due to a target.",
     "verify": "Prove that a target holds what was forwarded, and write the certificate.",
     "export": "Copy instances out as Part 10 files.",
+    "reconcile": "Match studies with the RIS: rules decide, scores propose, people sign.",
     "deid": "Write a de-identified cohort for research, reproducible byte for byte.",
     "status": "Show where every instance stands, and whether the ledger closes.",
 }

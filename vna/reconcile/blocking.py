@@ -90,7 +90,9 @@ def candidates(pacs: People, ris: People, connection: duckdb.DuckDBPyConnection)
         FROM (SELECT kind, key, count(*) AS n FROM a_keys GROUP BY ALL) JOIN (SELECT kind, key, count(*) AS m FROM b_keys GROUP BY ALL)
         USING (kind, key)"""
     )
-    skipped = connection.execute("SELECT kind, sum(pairs)::BIGINT FROM blocks WHERE NOT small GROUP BY kind ORDER BY kind").fetchall()
+    skipped = connection.execute(
+        "SELECT kind, sum(pairs)::BIGINT FROM blocks WHERE NOT small GROUP BY kind ORDER BY kind"
+    ).fetchall()
     table = connection.sql(
         f"""WITH pairs AS (
             SELECT a.rid AS l, b.rid AS r, min(kind) AS first, max(kind) AS last FROM a_keys a JOIN b_keys b USING (kind, key)
@@ -99,7 +101,9 @@ def candidates(pacs: People, ris: People, connection: duckdb.DuckDBPyConnection)
         WHERE NOT (first IN {_DATE_ONLY} AND last IN {_DATE_ONLY}) OR {_ALIKE} ORDER BY l, r"""
     ).to_arrow_table()
     for side in "ab":
-        connection.execute(f"DROP TABLE {side}_keys; DROP TABLE {side}_records; DROP TABLE {side}_ids; DROP TABLE {side}_sounds; DROP TABLE {side}_couples")
+        connection.execute(
+            f"DROP TABLE {side}_keys; DROP TABLE {side}_records; DROP TABLE {side}_ids; DROP TABLE {side}_sounds; DROP TABLE {side}_couples"
+        )
     connection.execute("DROP TABLE blocks")
     return Candidates(table["l"], table["r"], {KINDS[kind].name: pairs for kind, pairs in skipped})
 
@@ -121,7 +125,9 @@ def _keys(number: int, kind: Kind, side: str) -> str:
 def _table(people: People) -> pa.Table:
     persons = [person for person in people.persons if not person.is_junk]
     born = [person.birth_date or (None, None, None) for person in persons]
-    sounds = [p.name.sounds if not p.birth_name.sounds else tuple(dict.fromkeys(p.name.sounds + p.birth_name.sounds)) for p in persons]
+    sounds = [
+        p.name.sounds if not p.birth_name.sounds else tuple(dict.fromkeys(p.name.sounds + p.birth_name.sounds)) for p in persons
+    ]
     couples = [[a + "/" + b if a < b else b + "/" + a for i, a in enumerate(s) for b in s[i + 1 :]] for s in sounds]
     for person, found in zip(persons, couples, strict=True):
         if person.name.ideographic:

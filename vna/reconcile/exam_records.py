@@ -117,7 +117,9 @@ class ExamComparison(NamedTuple):
     @property
     def bits(self) -> float:
         """Weigh everything."""
-        total = self.fit + {IdLevel.SAME: 12.0, IdLevel.TYPO: 5.0, IdLevel.DIFFERENT: -3.0, IdLevel.INCOMPARABLE: 0.0}[self.accession]
+        total = (
+            self.fit + {IdLevel.SAME: 12.0, IdLevel.TYPO: 5.0, IdLevel.DIFFERENT: -3.0, IdLevel.INCOMPARABLE: 0.0}[self.accession]
+        )
         return total + {1: 14.0, 0: 0.0, -1: 0.0}[self.uid]
 
 
@@ -138,7 +140,10 @@ class ExamComparer:
                 if found > level:
                     level = found
         if level is IdLevel.SAME:
-            literal = bool(order.raw_accession) and order.raw_accession in (study.raw_accession, *_SEVERAL.split(study.raw_accession))
+            literal = bool(order.raw_accession) and order.raw_accession in (
+                study.raw_accession,
+                *_SEVERAL.split(study.raw_accession),
+            )
         days, gap, date = self._apart(study, order)
         uid = -1 if not study.uid or not order.uid else int(study.uid == order.uid)
         return ExamComparison(
@@ -190,7 +195,10 @@ def same_person(left: Person, right: Person) -> PersonLevel:
     newborn = left.name.is_baby or right.name.is_baby
     if level is IdLevel.SAME:
         if born == DateLevel.MISSING:
-            return PersonLevel.SAME if alike or name.given == Level.MISSING else PersonLevel.OTHER
+            somewhat = (
+                PersonLevel.UNKNOWN if name.given >= Level.EQUIVALENT or name.family >= Level.EQUIVALENT else PersonLevel.OTHER
+            )
+            return PersonLevel.SAME if alike or name.given == Level.MISSING else somewhat
         if born == DateLevel.DIFFERENT:
             return PersonLevel.LIKELY if strong else PersonLevel.OTHER
         if alike or newborn or (name.given >= Level.EQUIVALENT and born >= DateLevel.EXACT):

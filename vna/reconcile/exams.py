@@ -48,9 +48,7 @@ def match_exams(pacs: Sequence[Row], ris: Sequence[Row], rules: SiteRules, merge
     pool = list(_candidates(studies, orders))
     comparer = ExamComparer(rules)
     first = [(s, o, comparer.compare(studies[s], orders[o])) for s, o in pool]
-    comparer.learn(
-        [(studies[s], orders[o]) for s, o, c in first if c.accession is IdLevel.SAME and c.person is PersonLevel.SAME]
-    )
+    comparer.learn([(studies[s], orders[o]) for s, o, c in first if c.accession is IdLevel.SAME and c.person is PersonLevel.SAME])
     fits = [Fit(s, o, comparer.compare(studies[s], orders[o])) for s, o, _ in first]
     links = _Assignment(studies, orders, fits, rules).links()
     return Matching(MatchLevel.EXAM, links, {}, len(pool))
@@ -133,8 +131,17 @@ class _Assignment:
                 rule = self._own_rule(fit) or number_rule(fit.comparison)
                 if rule == "R3" and fit.comparison.accession is IdLevel.TYPO and (known or self._better(fit)):
                     continue
+                if rule == "R2" and fit.comparison.accession is IdLevel.DIFFERENT and self._numbered_elsewhere(fit):
+                    continue
                 if rule in ("R1", "R2") or (rule and rule not in ("R5", "R8")):
                     self._take(fit, rule)
+
+    def _numbered_elsewhere(self, fit: Fit) -> bool:
+        """See whether the study's accession number stands at another order of its patient: number and UID then contradict each other."""
+        return any(
+            f.comparison.accession is IdLevel.SAME and f.comparison.person is not PersonLevel.OTHER
+            for f in self.of_study[fit.study]
+        )
 
     def _own_rule(self, fit: Fit) -> str:
         for own in self.rules.rules:
@@ -192,7 +199,11 @@ class _Assignment:
 
     def _open(self, study: int) -> list[Fit]:
         return sorted(
-            (f for f in self.of_study[study] if f.order not in self.claimed and f.comparison.person >= PersonLevel.LIKELY and _plausible(f.comparison)),
+            (
+                f
+                for f in self.of_study[study]
+                if f.order not in self.claimed and f.comparison.person >= PersonLevel.LIKELY and _plausible(f.comparison)
+            ),
             key=lambda f: (-f.comparison.fit, f.order),
         )
 
@@ -229,12 +240,26 @@ class _Assignment:
         for study, exam in enumerate(self.studies):
             if self.taken.get(study) or study in self.doubtful or exam.person.is_junk:
                 continue
-            fits = [f for f in self._open(study) if f.comparison.person is PersonLevel.SAME and f.comparison.accession is IdLevel.INCOMPARABLE]
+            fits = [
+                f
+                for f in self._open(study)
+                if f.comparison.person is PersonLevel.SAME and f.comparison.accession is IdLevel.INCOMPARABLE
+            ]
             named = [regions(self.orders[f.order].description) for f in fits]
             whole = frozenset().union(*named)
             planned = {self.orders[f.order].minutes for f in fits}
-            alone = all(len([g for g in self.of_order[f.order] if _plausible(g.comparison) and not self.taken.get(g.study)]) == 1 for f in fits)
-            if len(fits) > 1 and all(named) and whole == regions(exam.description) and sum(map(len, named)) == len(whole) and len(planned) == 1 and alone:
+            alone = all(
+                len([g for g in self.of_order[f.order] if _plausible(g.comparison) and not self.taken.get(g.study)]) == 1
+                for f in fits
+            )
+            if (
+                len(fits) > 1
+                and all(named)
+                and whole == regions(exam.description)
+                and sum(map(len, named)) == len(whole)
+                and len(planned) == 1
+                and alone
+            ):
                 for fit in fits:
                     self._take(fit, "R6")
 
@@ -313,7 +338,9 @@ class _Assignment:
                 shown.append(self._link(Outcome.REVIEW, "R9", fit))
         shown = shown[: self.rules.thresholds.candidates + 1]
         seen.update(link.right for link in shown if link.right is not None)
-        return shown or [Link(Outcome.ORPHAN_PACS, "R7", 0.0, study.index, None, "no order in the RIS list belongs to this study")]
+        return shown or [
+            Link(Outcome.ORPHAN_PACS, "R7", 0.0, study.index, None, "no order in the RIS list belongs to this study")
+        ]
 
     def _alone(self, seen: set[int]) -> list[Link]:
         found = []
@@ -321,12 +348,16 @@ class _Assignment:
             if order.person.is_junk:
                 found.append(Link(Outcome.JUNK, "R10", 0.0, None, order.index, "test patient, phantom or junk"))
             elif not self.claimed.get(order.index) and order.index not in seen:
-                found.append(Link(Outcome.ORPHAN_RIS, "R7", 0.0, None, order.index, "no study in the PACS list belongs to this order"))
+                found.append(
+                    Link(Outcome.ORPHAN_RIS, "R7", 0.0, None, order.index, "no study in the PACS list belongs to this order")
+                )
         return found
 
     def _link(self, outcome: Outcome, rule: str, fit: Fit) -> Link:
         note = ""
-        if outcome is Outcome.AUTO and any(f.comparison.accession is IdLevel.SAME and f.comparison.person is PersonLevel.OTHER for f in self.of_study[fit.study]):
+        if outcome is Outcome.AUTO and any(
+            f.comparison.accession is IdLevel.SAME and f.comparison.person is PersonLevel.OTHER for f in self.of_study[fit.study]
+        ):
             note = "the study's accession number also stands at another patient's order"
         return Link(outcome, rule, fit.score, fit.study, fit.order, explain_exams(fit.comparison, note))
 
@@ -337,9 +368,15 @@ def _plausible(c: ExamComparison) -> bool:
 
 def number_rule(c: ExamComparison) -> str:
     """Name the rule that a shared UID or accession number calls for; "" where there is none."""
-    fitting = c.date in (DayLevel.SAME, DayLevel.MISSING) and c.modality is not ModalityLevel.DIFFERENT and c.procedure is not ProcedureLevel.DIFFERENT
-    if c.uid == 1 and c.person >= PersonLevel.LIKELY and c.accession is not IdLevel.DIFFERENT and c.modality is not ModalityLevel.DIFFERENT:
-        return "R1" if c.accession is IdLevel.SAME and c.literal and fitting else "R2"
+    fitting = (
+        c.date in (DayLevel.SAME, DayLevel.MISSING)
+        and c.modality is not ModalityLevel.DIFFERENT
+        and c.procedure is not ProcedureLevel.DIFFERENT
+    )
+    if c.uid == 1 and c.person >= PersonLevel.LIKELY and c.modality is not ModalityLevel.DIFFERENT:
+        agreed = c.accession is not IdLevel.DIFFERENT or (c.person is PersonLevel.SAME and c.date is DayLevel.SAME and fitting)
+        if agreed:
+            return "R1" if c.accession is IdLevel.SAME and c.literal and fitting else "R2"
     if c.accession is IdLevel.SAME:
         if c.person is PersonLevel.OTHER:
             return "R5"
@@ -348,7 +385,13 @@ def number_rule(c: ExamComparison) -> str:
         return ("R1" if c.literal else "R3") if fitting else "R8"
     if c.uid == 1:
         return "R5" if c.person is PersonLevel.OTHER else "R8"
-    if c.accession is IdLevel.TYPO and c.person is PersonLevel.SAME and fitting and c.date is DayLevel.SAME and c.modality >= ModalityLevel.GROUP:
+    if (
+        c.accession is IdLevel.TYPO
+        and c.person is PersonLevel.SAME
+        and fitting
+        and c.date is DayLevel.SAME
+        and c.modality >= ModalityLevel.GROUP
+    ):
         return "R3"
     return ""
 

@@ -63,7 +63,13 @@ def explain_patients(comparison: Comparison, weights: Mapping[str, float]) -> st
 def explain_exams(comparison: ExamComparison, note: str = "") -> str:
     """Say how a study and an order agree, without any patient's value."""
     c = comparison
-    apart = "missing on one side" if c.date is DayLevel.MISSING else "the same" if c.days == 0 else f"{abs(c.days)} day(s) {'after' if c.days > 0 else 'before'} the order"
+    apart = (
+        "missing on one side"
+        if c.date is DayLevel.MISSING
+        else "the same"
+        if c.days == 0
+        else f"{abs(c.days)} day(s) {'after' if c.days > 0 else 'before'} the order"
+    )
     accession = {**_ID, IdLevel.SAME: "the same" if c.literal else "the same, once prefix and zeros are put right"}[c.accession]
     parts = [
         f"accession number {accession}",

@@ -6,11 +6,15 @@ number of the row; a chain is followed to its end; a qualified ID is never repla
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from vna.errors import RefusedError
+from vna.errors import ConfigError, RefusedError
 from vna.reconcile.identifiers import Identifier, IdRules, normalise
+from vna.reconcile.lists import decode_text
 
 _Key = tuple[str, str]
 
@@ -88,3 +92,23 @@ def _follow(key: _Key, direct: Mapping[_Key, Identifier]) -> Identifier | None:
         seen.add((end.issuer, end.text))
         end = step if step.issuer or not end.issuer else Identifier(end.issuer, step.text, step.digits, step.prefix)
     return None if (end.issuer, end.text) in seen and (end.issuer, end.text) == key else end
+
+
+def read_merge_file(path: Path | None, rules: IdRules) -> Merges:
+    """Read a merge list from a CSV file with the columns ``prior`` and ``surviving``. Raises ConfigError for any other file."""
+    if path is None:
+        return Merges()
+    try:
+        text = decode_text(path.read_bytes(), f"the merge list {path.name}")
+    except OSError as exc:
+        raise ConfigError(f"the merge list {path} cannot be read: {exc.strerror}") from exc
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    names = [(name or "").strip() for name in reader.fieldnames or ()]
+    if "prior" not in names or "surviving" not in names:
+        raise ConfigError(
+            f"the merge list {path.name} needs the columns prior and surviving; it has: {', '.join(names) or 'none'}"
+        )
+    rows = [
+        {(key or "").strip(): (value or "").strip() for key, value in row.items() if isinstance(value, str)} for row in reader
+    ]
+    return read_merges(rows, rules)

@@ -345,7 +345,13 @@ def compare_family(left: Part, right: Part) -> Level:
 def _joined(left: Part, right: Part) -> Level:
     for a in left.joined:
         for b in right.joined:
-            if len(a) > 4 and len(b) > 4 and -2 < len(a) - len(b) < 2 and (letters_of(a) ^ letters_of(b)).bit_count() <= 2 and typing_errors(a, b, 1) <= 1:
+            if (
+                len(a) > 4
+                and len(b) > 4
+                and -2 < len(a) - len(b) < 2
+                and (letters_of(a) ^ letters_of(b)).bit_count() <= 2
+                and typing_errors(a, b, 1) <= 1
+            ):
                 return Level.CLOSE
     return Level.DIFFERENT
 

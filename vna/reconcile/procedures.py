@@ -77,7 +77,11 @@ def _understood(text: str) -> tuple[frozenset[str], frozenset[str], frozenset[st
     words = _WORD.findall(fold(text).replace("C-SPINE", "CSPINE").replace("T-SPINE", "TSPINE").replace("L-SPINE", "LSPINE"))
     joined = {a + b for a, b in zip(words, words[1:], strict=False)} & set(_CONCEPT)
     regions = {_CONCEPT[word] for word in (*words, *joined) if word in _CONCEPT}
-    if "SPINE" in regions and len(regions & {"CSPINE", "TSPINE", "LSPINE"}) or ("SPINE" in regions and "CHEST" in regions and "THORACIC" in words):
+    if (
+        "SPINE" in regions
+        and len(regions & {"CSPINE", "TSPINE", "LSPINE"})
+        or ("SPINE" in regions and "CHEST" in regions and "THORACIC" in words)
+    ):
         regions.discard("SPINE")
         if "THORACIC" in words:
             regions.discard("CHEST")
@@ -99,7 +103,11 @@ def compare_modalities(left: frozenset[str], right: frozenset[str], groups: Iter
         return ModalityLevel.MISSING
     if a & b:
         return ModalityLevel.SAME
-    return ModalityLevel.GROUP if any(a.intersection(group) and b.intersection(group) for group in groups) else ModalityLevel.DIFFERENT
+    return (
+        ModalityLevel.GROUP
+        if any(a.intersection(group) and b.intersection(group) for group in groups)
+        else ModalityLevel.DIFFERENT
+    )
 
 
 class Procedures:

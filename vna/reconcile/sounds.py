@@ -79,7 +79,11 @@ def typing_errors(left: str, right: str, most: int = 2) -> int:
     if not short:
         return len(long)
     if most == 1:
-        return 1 if len(long) == len(short) and (len(long) == 1 or (len(long) == 2 and long[0] == short[1] and long[1] == short[0])) else 2
+        return (
+            1
+            if len(long) == len(short) and (len(long) == 1 or (len(long) == 2 and long[0] == short[1] and long[1] == short[0]))
+            else 2
+        )
     return min(_alignment(short, long, most), most + 1)
 
 
