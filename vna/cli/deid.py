@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from vna.cli.options import dry_run_option, json_option, selection_options, workers_option
-from vna.cli.output import emit, progress
+from vna.cli.output import emit, progress, some_failed
 from vna.cli.session import configuration
 from vna.errors import ConfigError
 
@@ -81,4 +81,4 @@ def command(
         report = stack.enter_context(progress("de-identify", quiet=as_json))
         result = run(source, options, report, executor=executor)
     emit(result.as_json(), as_json=as_json, title="would de-identify" if dry_run else "de-identified")
-    return 3 if result.held else 0
+    return some_failed(bool(result.held))

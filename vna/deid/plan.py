@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from vna.deid.audit import Known
 from vna.deid.identifiers import birth_dates, is_number, name_parts
-from vna.deid.source import Row
+from vna.deid.source import OPENING, UIDS, Row
 from vna.deid.values import Key
 
 _MOST_KNOWN = 64
@@ -21,7 +21,7 @@ class Task:
     """One object to de-identify. ``source_key`` is the keyed name of its source, the only one that outputs may hold."""
 
     source_key: str
-    path: str
+    row: Row
     size: int
     issuer: bytes = b""
     known: tuple[bytes, ...] = ()
@@ -57,22 +57,28 @@ def make_plan(rows: Sequence[Row], key: Key, *, retain_uids: bool = False) -> Pl
         tasks.append(
             Task(
                 source_key,
-                _text(row, "path"),
+                {name: row[name] for name in OPENING if name in row},
                 int(row.get("size") or 0),
                 _text(row, "IssuerOfPatientID").encode(),
                 _bytes_of(names, numbers, births),
                 hold,
             )
         )
-        uids = (
-            () if retain_uids else tuple(_text(row, name) for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))
-        )
+        old = tuple(dict.fromkeys(_both(row, UIDS)))
+        uids = () if retain_uids else old
         known[source_key] = Known(names, numbers, births, uids)
     return Plan(tuple(tasks), known, _patient_names(rows, key))
 
 
 def _source_key(row: Row, key: Key) -> str:
-    return key.digest("source", _sha256(row).encode()).hex()[:32]
+    """Name an object as it leaves: another correction of the same bytes is another source."""
+    return key.digest("source", f"{_sha256(row)}|{_text(row, 'revision')}".encode()).hex()[:32]
+
+
+def _both(row: Row, names: Sequence[str]) -> list[str]:
+    """Give what the row says and, where a correction changed it, what it said when it was received."""
+    values = [_text(row, f"{prefix}{name}") for name in names for prefix in ("", "received_")]
+    return [value for value in values if value]
 
 
 def _patient_names(rows: Sequence[Row], key: Key) -> dict[str, str]:
@@ -93,9 +99,9 @@ def _identities(rows: Sequence[Row]) -> dict[tuple[str, str], tuple[tuple[str, .
     collected: dict[tuple[str, str], tuple[set[str], set[str], set[str]]] = defaultdict(lambda: (set(), set(), set()))
     for row in rows:
         names, numbers, births = collected[_patient(row)]
-        names.add(_text(row, "PatientName"))
-        numbers.update((_text(row, "PatientID"), _text(row, "AccessionNumber")))
-        births.add(_text(row, "PatientBirthDate"))
+        names.update(_both(row, ("PatientName",)))
+        numbers.update(_both(row, ("PatientID", "AccessionNumber")))
+        births.update(_both(row, ("PatientBirthDate",)))
     return {patient: (_few(names), _few(numbers), _few(births)) for patient, (names, numbers, births) in collected.items()}
 
 

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 if TYPE_CHECKING:
     from vna.archive import Archive
 
-COLUMNS = (
-    "path",
-    "size",
-    "sha256",
-    "status",
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "AccessionNumber",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "SOPInstanceUID",
-)
-"""The columns of the index that a run reads."""
+OPENING = ("path", "sha256", "revision", "received_StudyInstanceUID")
+"""The columns by which an object is opened, as it leaves: with the active revisions of its study applied."""
+
+PATIENT = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "AccessionNumber")
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+RECEIVED = ("PatientID", "PatientName", "PatientBirthDate", "AccessionNumber", *UIDS)
+"""What a correction may have changed: the old values name the patient too."""
+
+COLUMNS = tuple(dict.fromkeys((*OPENING, "size", "status", *PATIENT, *UIDS, *(f"received_{name}" for name in RECEIVED))))
+"""The columns of the view that a run reads."""
 
 Row = Mapping[str, Any]
 
@@ -32,10 +28,10 @@ class Source(Protocol):
     """The objects of one run. It travels to worker processes, so it must pickle."""
 
     def rows(self) -> Sequence[Row]:
-        """List the objects: dictionaries with at least :data:`COLUMNS`, in a stable order."""
+        """List the objects: dictionaries with :data:`COLUMNS`, those of corrections where there are any."""
 
-    def open(self, path: str) -> BinaryIO:
-        """Open one object's Part 10 file; the caller closes it."""
+    def open(self, row: Row) -> BinaryIO:
+        """Open one object's Part 10 file by the columns :data:`OPENING` of its row; the caller closes it."""
 
 
 @dataclass(slots=True)
@@ -58,9 +54,13 @@ class ArchiveSource:
         wanted = set(list(studies)[: self.limit])
         return [row for row in rows if row["StudyInstanceUID"] in wanted]
 
-    def open(self, path: str) -> BinaryIO:
-        """Open an object of the archive."""
-        return self._opened().open_object(path)
+    def open(self, row: Row) -> BinaryIO:
+        """Open an object of the archive, corrected."""
+        if row.get("revision") is None:
+            return self._opened().open_object(row["path"])
+        file = self._opened().open_effective(row["path"], row["sha256"], row["received_StudyInstanceUID"])[1]
+        # What is spliced is read raw, in pieces; a reader of headers wants what it asked for.
+        return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", file)))
 
     def __getstate__(self) -> tuple[Any, ...]:
         """Leave the opened archive behind: a worker opens its own."""

@@ -98,7 +98,7 @@ class Worker:
         if task.hold:
             return Result(task.source_key, "held", task.hold)
         try:
-            with self.job.source.open(task.path) as file:
+            with self.job.source.open(task.row) as file:
                 made = self.maker.make(file, task.known, task.issuer)
         except (VnaError, FileNotFoundError) as exc:
             _log.warning("an object cannot be read: %s", type(exc).__name__)

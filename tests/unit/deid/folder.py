@@ -34,8 +34,8 @@ class FileSource:
     def rows(self) -> Sequence[Row]:
         return [self._row(Path(path)) for path in self.paths]
 
-    def open(self, path: str) -> BinaryIO:
-        return Path(path).open("rb")
+    def open(self, row: Row) -> BinaryIO:
+        return Path(row["path"]).open("rb")
 
     def _row(self, path: Path) -> Row:
         content = path.read_bytes()

@@ -53,6 +53,23 @@ def test_a_selection_in_sql_and_the_exit_code_of_a_whole_success(site: Path, cap
     assert said(capsys)["written"] == 2
 
 
+def test_what_was_corrected_leaves_corrected_and_names_neither_patient(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert deid("--where", "PatientID = 'P1' AND Modality = 'CT'") == 0
+    before = {path.parent.parent.parent.name for path in (site / "cohort").rglob("*.dcm")}
+    assert run(["correct", "apply", "--set", "PatientID=PX-20002", "--set", "BodyPartExamined=CHEST", "--threshold", "1"]) == 0
+    capsys.readouterr()
+    arguments = ["--where", "PatientID = 'PX-20002' AND Modality = 'CT' AND received_PatientID = 'P1'"]
+    assert (
+        run(["deid", "--recipe", "basic", "--key-file", "deid.key", "--to", "second", "--workers", "2", "--json", *arguments])
+        == 0
+    )
+    assert said(capsys)["written"] == 2
+    for path in (site / "second").rglob("*.dcm"):
+        content, ds = path.read_bytes(), pydicom.dcmread(path)
+        assert ds.BodyPartExamined == "CHEST" and "OriginalAttributesSequence" not in ds and ds.PatientID not in before
+        assert b"PX-20002" not in content and b"Quexborough" not in content
+
+
 def test_a_dry_run_leaves_no_trace(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert deid("--dry-run") == 3
     assert said(capsys)["held"] == {"PIXELS_CLASS": 1}

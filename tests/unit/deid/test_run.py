@@ -110,10 +110,10 @@ class _Failing:
     def rows(self) -> Sequence[Row]:
         return FileSource(self.paths).rows()
 
-    def open(self, path: str) -> BinaryIO:
-        if path == self.fail_at:
+    def open(self, row: Row) -> BinaryIO:
+        if row["path"] == self.fail_at:
             raise OSError("the disk went away")
-        return Path(path).open("rb")
+        return Path(row["path"]).open("rb")
 
 
 def test_a_dask_cluster_writes_the_same_bytes(studies: FileSource, key: Key, tmp_path: Path) -> None:
@@ -248,8 +248,8 @@ class _Known:
     def rows(self) -> Sequence[Row]:
         return self.known
 
-    def open(self, path: str) -> BinaryIO:
-        return Path(path).open("rb")
+    def open(self, row: Row) -> BinaryIO:
+        return Path(row["path"]).open("rb")
 
 
 def test_a_release_lets_an_image_go_and_says_so(studies: FileSource, key: Key, tmp_path: Path) -> None:
