@@ -25,6 +25,7 @@ from vna.deid.top_level import TopLevel
 
 _NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
 _LOSSLESS = (RLELossless, JPEG2000Lossless, JPEGLSLossless)
+_EXTENDED_OFFSET_TABLE = (0x7FE00001, 0x7FE00002)
 _REGION_BOUNDS = (0x00186018, 0x0018601A, 0x0018601C, 0x0018601E)
 
 
@@ -157,6 +158,8 @@ def clean(
         if transfer_syntax_uid not in _NATIVE:
             raise UncleanableError("PIXELS_LAYOUT")
         return clean_native(pixels, layout, mask)
+    if any(tag in top.found for tag in _EXTENDED_OFFSET_TABLE):
+        raise UncleanableError("PIXELS_LAYOUT")  # its offsets stand before the pixels and would point nowhere
     if transfer_syntax_uid not in _LOSSLESS:
         lossless = transfer_syntax_uid in ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.201")
         raise UncleanableError("PIXELS_NO_CODEC" if lossless else "PIXELS_LOSSY")

@@ -127,4 +127,4 @@ def _text(row: Row, name: str) -> str:
 
 def _sha256(row: Row) -> str:
     value = row.get("sha256")
-    return value.hex() if isinstance(value, bytes | bytearray) else str(value or "")
+    return value.hex() if isinstance(value, bytes | bytearray) else str(value or row.get("path") or "")

@@ -93,7 +93,9 @@ def run(source: Source, options: DeidOptions, report: Report = silent, *, execut
         None if options.dry_run else options.target,
         options.crosswalk is not None,
     )
-    with _executor(executor, options.workers) as pool:
+    # Starting a process costs more than a chunk of objects takes.
+    workers = max(1, min(options.workers, -(-len(plan.tasks) // _CHUNK)))
+    with _executor(executor, workers) as pool:
         if options.dry_run:
             results = list(_make(pool, job, plan.tasks, report))
             return _result(results, options, 0, "", "")

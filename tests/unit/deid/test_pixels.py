@@ -153,6 +153,13 @@ def test_lossy_pixels_are_held_rather_than_encoded_again(key: Key, tmp_path: Pat
     assert list(tmp_path.rglob("*.dcm")) == []
 
 
+def test_an_extended_offset_table_is_not_left_pointing_nowhere(key: Key, tmp_path: Path) -> None:
+    ds = make_instance(RLELossless, SOPClassUID=US, Modality="US", BitsAllocated=8, BitsStored=8, HighBit=7)
+    ds.ExtendedOffsetTable, ds.ExtendedOffsetTableLengths = bytes(8), bytes(8)
+    made = make(part10_bytes(ds), key, tmp_path, PixelPolicy(parse_recipe(BOX, "box").pixel_rules))
+    assert made.hold is not None and made.hold.code == "PIXELS_LAYOUT"
+
+
 def test_only_the_declared_ultrasound_regions_stay(key: Key, tmp_path: Path) -> None:
     numpy = pytest.importorskip("numpy")
     rule = "FORMAT dicom\n%filter graylist\nLABEL regions\n  present SequenceOfUltrasoundRegions\n"
