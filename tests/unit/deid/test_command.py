@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from tests.support.instances import make_instance, real_image, write_instance
-from vna.cli import run
+from vna.cli import COMMANDS, run
 
 US = "1.2.840.10008.5.1.4.1.1.6.1"
 
@@ -53,7 +53,10 @@ def test_a_selection_in_sql_and_the_exit_code_of_a_whole_success(site: Path, cap
     assert said(capsys)["written"] == 2
 
 
-def test_what_was_corrected_leaves_corrected_and_names_neither_patient(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_corrected_leaves_corrected_and_names_neither_patient(
+    site: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COMMANDS, "correct", "Correct headers.")
     assert deid("--where", "PatientID = 'P1' AND Modality = 'CT'") == 0
     before = {path.parent.parent.parent.name for path in (site / "cohort").rglob("*.dcm")}
     assert run(["correct", "apply", "--set", "PatientID=PX-20002", "--set", "BodyPartExamined=CHEST", "--threshold", "1"]) == 0
