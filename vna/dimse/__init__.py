@@ -10,7 +10,7 @@ received objects go, given by the caller), outcome (what became of one object th
 ``retrieve``                  C-MOVE to our own receiver, C-GET into a sink
 ``find``                      C-FIND, text decoded; a truncated answer is an error, never a short list
 ``echo``                      C-ECHO, with a hint for each way it can fail
-``associate``                 an association for everything else
+``association``               an association for everything else
 ``statuses``                  every DIMSE status, classified
 ============================  ==============================================================================
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from vna.dimse import commands, negotiation, pdus
 from vna.dimse.access import AccessList
+from vna.dimse.codes import REJECTIONS
 from vna.dimse.commands import Command
 from vna.dimse.limits import ScpLimits
 from vna.dimse.messages import MessageStream, discard
@@ -72,11 +73,18 @@ class Service:
             self.on_event(event)
 
 
+def rejection(code: str) -> bytes:
+    """Build the A-ASSOCIATE-RJ for a code of :data:`vna.dimse.codes.REJECTIONS`."""
+    answer = REJECTIONS[code].answer
+    assert answer is not None
+    return pdus.reject(*answer)
+
+
 class _Rejected(Exception):  # noqa: N818 - an answer, not an error
-    def __init__(self, code: str, result: int, source: int, reason: int) -> None:
+    def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
-        self.pdu = pdus.reject(result, source, reason)
+        self.pdu = rejection(code)
 
 
 class Acceptor:
@@ -170,13 +178,13 @@ class Acceptor:
     def _check(self, request: AssociateRequest) -> None:
         access = self._service.access
         if not request.protocol_version & 1:
-            raise _Rejected("PROTOCOL_VERSION", 1, 2, 2)
+            raise _Rejected("PROTOCOL_VERSION")
         if request.application_context != APPLICATION_CONTEXT:
-            raise _Rejected("APPLICATION_CONTEXT", 1, 1, 2)
+            raise _Rejected("APPLICATION_CONTEXT")
         if not access.is_called(request.called_ae_title):
-            raise _Rejected("CALLED_AE", 1, 1, 7)
+            raise _Rejected("CALLED_AE")
         if not access.admits(request.calling_ae_title, self.address):
-            raise _Rejected("CALLING_AE", 1, 1, 3)
+            raise _Rejected("CALLING_AE")
 
     def _serve(self) -> None:
         """Answer requests one after the other; returns when draining."""

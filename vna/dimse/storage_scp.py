@@ -15,8 +15,8 @@ from collections import Counter
 from types import TracebackType
 from typing import Self
 
-from vna.dimse import pdus, tls
-from vna.dimse.acceptor import Acceptor, Event, EventKind, OnEvent, Service, SourceOf
+from vna.dimse import tls
+from vna.dimse.acceptor import Acceptor, Event, EventKind, OnEvent, Service, SourceOf, rejection
 from vna.dimse.access import access_list
 from vna.dimse.gate import Gate
 from vna.dimse.limits import ScpLimits
@@ -124,7 +124,7 @@ class StorageScp:
                 self._by_address[address] += 1
         if is_full:
             with contextlib.suppress(OSError):
-                sock.send(pdus.reject(2, 3, 2))
+                sock.send(rejection("ASSOC_LIMIT"))
             sock.close()
             self._refused(address, "ASSOC_LIMIT")
         else:
