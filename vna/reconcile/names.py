@@ -30,9 +30,9 @@ from vna.reconcile.sounds import letters, sound_key, typing_errors
 _SPECIAL = str.maketrans(
     {"ß": "SS", "ẞ": "SS", "Ø": "O", "Æ": "AE", "Œ": "OE", "Ł": "L", "Đ": "D", "Ð": "D", "Þ": "TH", "İ": "I", "ı": "I", "Ħ": "H", "Ŋ": "N"}
     | dict(zip("АБВГДЕЁЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯІЇЄҐ",
-               "A B V G D E E ZH Z I Y K L M N O P R S T U F KH TS CH SH SHCH  Y  E YU YA I YI YE G".split(" "), strict=True))
+               ["A", "B", "V", "G", "D", "E", "E", "ZH", "Z", "I", "Y", "K", "L", "M", "N", "O", "P", "R", "S", "T", "U", "F", "KH", "TS", "CH", "SH", "SHCH", "", "Y", "", "E", "YU", "YA", "I", "YI", "YE", "G"], strict=True))
     | dict(zip("ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩ",
-               "A V G D E Z I TH I K L M N X O P R S T Y F CH PS O".split(" "), strict=True))
+               ["A", "V", "G", "D", "E", "Z", "I", "TH", "I", "K", "L", "M", "N", "X", "O", "P", "R", "S", "T", "Y", "F", "CH", "PS", "O"], strict=True))
 )  # fmt: skip
 _SQUASHED = (("AE", "A"), ("OE", "O"), ("UE", "U"))
 _WORD = re.compile(r"[^\W_]+")

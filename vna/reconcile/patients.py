@@ -127,6 +127,8 @@ def _judged(
                 break
         if state or score >= rules.thresholds.review:
             judged.append(Pair(a, b, c, score, rule or "P11", state or Outcome.REVIEW))
+        elif c.birth_date == DateLevel.EXACT and c.family >= Level.CLOSE:
+            judged.append(Pair(a, b, c, score, "", ""))  # a brother or sister: nothing to show, but a rival
     return judged
 
 
@@ -281,7 +283,7 @@ class _Settling:
 
     def _has_rival(self, best: Pair) -> bool:
         """See whether another record fits about as well: for inexact pairs any brother or sister, for exact ones another exact one."""
-        fuzzy = best.rule not in ("P1",)
+        fuzzy = best.rule != "P1" or best.comparison.given != Level.EXACT
         for other in (*self.of_left[best.left], *self.of_right[best.right]):
             if other is best or (
                 other.left != best.left and other.right == best.right and self._same_patient(other.left, best.left)
@@ -347,8 +349,8 @@ class _Settling:
 
     def _for_people(self, pairs: Sequence[Pair], auto_right: set[int]) -> list[Pair]:
         """Choose what a person sees of one PACS record: the best candidates, and every pair of one ID."""
-        ranked = sorted(pairs, key=lambda p: (-p.score, p.right))
-        best = ranked[0].score
+        ranked = sorted((p for p in pairs if p.state), key=lambda p: (-p.score, p.right))
+        best = ranked[0].score if ranked else 0.0
         shown: list[Pair] = []
         for pair in ranked:
             by_id = pair.comparison.patient_id == IdLevel.SAME
