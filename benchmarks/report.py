@@ -9,6 +9,7 @@ import platform
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,54 +24,61 @@ class Row:
     peak_mib: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    seconds: float
+    instances: int
+    size: int
+    peak_mib: float
+
+
 @dataclass
 class Results:
-    """Collects the runs of a comparison: seconds by (system, workload)."""
+    """Collects the runs of a comparison, by system and workload."""
 
-    name: str
-    runs: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
-    peaks: dict[tuple[str, str], float] = field(default_factory=dict)
+    runs: dict[tuple[str, str], list[_Run]] = field(default_factory=dict)
 
-    def size(self, workload: str, instances: int, size: int) -> None:
-        """Say how many instances and bytes one run of a workload moves."""
-        self.sizes[workload] = (instances, size)
-
-    def add(self, system: str, workload: str, seconds: float, *, peak_mib: float = 0.0) -> None:
-        """Take one run."""
-        self.runs.setdefault((system, workload), []).append(seconds)
-        self.peaks[system, workload] = max(self.peaks.get((system, workload), 0.0), peak_mib)
+    def add(self, system: str, workload: str, seconds: float, *, instances: int, size: int, peak_mib: float = 0.0) -> None:
+        """Take one run, which moved so many instances and bytes."""
+        self.runs.setdefault((system, workload), []).append(_Run(seconds, instances, size, peak_mib))
 
     def rows(self) -> list[Row]:
         """Give the medians."""
         rows = []
-        for (system, workload), seconds in self.runs.items():
-            median = statistics.median(seconds)
-            instances, size = self.sizes[workload]
-            rows.append(
-                Row(
-                    system,
-                    workload,
-                    round(median, 4),
-                    round(instances / median, 1),
-                    round(size / median / 2**20, 1),
-                    round(self.peaks[system, workload], 1),
-                )
-            )
+        for (system, workload), runs in self.runs.items():
+            median = statistics.median(run.seconds for run in runs)
+            peak = max(run.peak_mib for run in runs)
+            instances, mib = runs[0].instances / median, runs[0].size / median / 2**20
+            rows.append(Row(system, workload, round(median, 4), round(instances, 1), round(mib, 1), round(peak, 1)))
         return rows
 
-    def ratio(self, ours: str, theirs: str, workload: str) -> float | None:
-        """Give our throughput as a multiple of theirs, None where one was not measured."""
-        if (ours, workload) not in self.runs or (theirs, workload) not in self.runs:
-            return None
-        return round(statistics.median(self.runs[theirs, workload]) / statistics.median(self.runs[ours, workload]), 3)
+    def rate(self, system: str, workload: str) -> float | None:
+        """Give the median of instances per second, None where it was not measured."""
+        runs = self.runs.get((system, workload))
+        return statistics.median(run.instances / run.seconds for run in runs) if runs else None
+
+    def ratio(self, ours: str, theirs: str, workload: str, other_workload: str = "") -> float | None:
+        """Give our throughput as a multiple of theirs (on ``other_workload`` if named), None where one was not measured."""
+        mine, other = self.rate(ours, workload), self.rate(theirs, other_workload or workload)
+        return round(mine / other, 3) if mine and other else None
 
 
-def show(name: str, rows: Iterable[Row], ratios: Mapping[str, float | None], *, as_json: bool) -> None:
-    """Print the result as one JSON object or as a table, with the machine it was measured on."""
+def show(
+    name: str,
+    rows: Iterable[Row],
+    ratios: Mapping[str, float | None],
+    *,
+    as_json: bool,
+    goals: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+) -> None:
+    """Print the result as one JSON object or as a table, with the machine it was measured on.
+
+    ``goals`` says for a ratio what is required of it and what is hoped for.
+    """
     kept = {key: value for key, value in ratios.items() if value is not None}
     if as_json:
-        print(json.dumps({"name": name, "rows": [asdict(row) for row in rows], "ratios": kept, "machine": machine()}))
+        told = {"name": name, "rows": [asdict(row) for row in rows], "ratios": kept, "machine": machine()}
+        print(json.dumps({**told, "goals": {key: goals[key] for key in kept if key in goals}} if goals else told))
         return
     print(f"{name}: {machine()}")
     print(f"{'system':34} {'workload':22} {'seconds':>9} {'inst/s':>10} {'MiB/s':>9} {'peak MiB':>9}")
@@ -80,7 +88,8 @@ def show(name: str, rows: Iterable[Row], ratios: Mapping[str, float | None], *, 
             f"{row.mib_per_s:9,.0f} {row.peak_mib:9,.0f}"
         )
     for key, value in kept.items():
-        print(f"  {key}: {value:.2f}")
+        goal = goals.get(key)
+        print(f"  {key}: {value:.2f}" + (f"  (required {goal[0]:g}, goal {goal[1]:g})" if goal else ""))
 
 
 def machine() -> str:

@@ -1,44 +1,80 @@
-"""``python -m benchmarks.transfer``: C-STORE in both directions and whole pulls, side by side in one run."""
+"""``python -m benchmarks.transfer``: C-STORE in both directions and whole pulls, side by side in one run.
+
+Ours always computes the digest, scans the header, writes the journal with its fsync and commits the index within the time that
+is measured. In memory (``/dev/shm``) unless ``--disk`` says where; the part ``disk`` is skipped without it.
+"""
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import tempfile
 from pathlib import Path
 
 from benchmarks.report import Results, parser, show
-from benchmarks.transfer import receive as receiving
+from benchmarks.transfer import distance, load, pull, ratios, receive, send
 
+PARTS = ("receive", "untouched", "disk", "send", "forward", "pull", "distance", "load")
 COUNTS = {"S": 400, "M": 2000, "L": 6}
+QUICK = {"S": 24, "M": 80, "L": 1}
+_DISK_SYSTEMS = ("Orthanc", receive.OURS, f"{receive.OURS} --workers 2")
 
 
 def main() -> None:
     """Measure what was asked for and show it."""
-    arguments = parser(__doc__, ("receive",))
-    arguments.add_argument("--disk", type=Path, metavar="DIR", help="measure on this disk instead of in memory")
+    arguments = parser(__doc__, PARTS)
+    arguments.add_argument("--disk", type=Path, metavar="DIR", help="a folder on a real disk, for the parts disk and load")
+    arguments.add_argument("--quick", action="store_true", help="a few objects once: does it work, not how fast it is")
     arguments.add_argument("--workloads", nargs="+", choices=list(COUNTS), default=list(COUNTS))
-    arguments.add_argument("--systems", nargs="+", choices=list(receiving.SYSTEMS), default=list(receiving.SYSTEMS))
+    arguments.add_argument("--systems", nargs="+", choices=list(receive.SYSTEMS), default=list(receive.SYSTEMS))
     options = arguments.parse_args()
-    results = Results("transfer")
-    counts = {name: COUNTS[name] for name in options.workloads}
-    base = options.disk or Path("/dev/shm")
-    scratch = Path(tempfile.mkdtemp(prefix="vna-bench-", dir=base))
+    results = Results()
+    scratch = Path(tempfile.mkdtemp(prefix="vna-bench-", dir="/dev/shm"))
     try:
-        if "receive" in options.only:
-            receiving.receive(results, scratch, counts, options.runs, systems=options.systems)
+        extra = _measure(options, results, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    show("transfer", results.rows(), _ratios(results), as_json=options.json)
+    found, goals = ratios.of(results)
+    show("transfer", results.rows(), {**found, **extra}, as_json=options.json, goals={**goals, **ratios.LOAD_GOALS})
 
 
-def _ratios(results: Results) -> dict[str, float | None]:
-    ours = receiving.OURS
-    return {
-        f"receive, {workload}: {ours} / {other}": results.ratio(ours, other, workload)
-        for workload in results.sizes
-        for other in receiving.SYSTEMS
-        if not other.startswith(ours)
-    }
+def _measure(options: argparse.Namespace, results: Results, scratch: Path) -> dict[str, float | None]:
+    runs = 1 if options.quick else options.runs
+    counts = {name: (QUICK if options.quick else COUNTS)[name] for name in options.workloads}
+    smaller = {name: max(count // 2, 1) for name, count in counts.items()}
+    extra: dict[str, float | None] = {}
+    if "receive" in options.only:
+        receive.receive(results, scratch, counts, runs, systems=options.systems)
+    if "untouched" in options.only:
+        receive.untouched(results, scratch, counts, runs)
+    if "send" in options.only:
+        send.send_side(results, scratch, counts, runs)
+    if "forward" in options.only:
+        send.forward_side(results, scratch, 100 if options.quick else 5000, runs)
+    if "pull" in options.only:
+        pull.pull(results, scratch, smaller, runs)
+    if "distance" in options.only:
+        distance.distance(results, scratch, 40 if options.quick else 400, runs)
+    if options.disk is not None or options.quick:
+        extra |= _on_disk(options, results, scratch, counts, runs)
+    return extra
+
+
+def _on_disk(
+    options: argparse.Namespace, results: Results, scratch: Path, counts: dict[str, int], runs: int
+) -> dict[str, float | None]:
+    """Run the parts that need a disk."""
+    disk = Path(tempfile.mkdtemp(prefix="vna-bench-", dir=options.disk))
+    try:
+        if "disk" in options.only:
+            some = {name: count for name, count in counts.items() if name != "L"}
+            receive.receive(results, disk, some, runs, systems=_DISK_SYSTEMS, suffix=", on disk")
+        if "load" in options.only:
+            many = load.many_associations(results, scratch, disk / "files", 4 if options.quick else 50)
+            return {"load: MiB of all processes": many.peak_mib, "load: C-ECHO p99 in seconds": many.echo_p99_s}
+    finally:
+        shutil.rmtree(disk, ignore_errors=True)
+    return {}
 
 
 if __name__ == "__main__":

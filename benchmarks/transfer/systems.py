@@ -19,6 +19,7 @@ from vna.archive import Archive
 from vna.config import config_text
 
 HOST = "127.0.0.1"
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Receiver:
     port: int
     settled: Callable[[int], None]
     pids: list[int]
+    folder: Path
 
     def peak_mib(self) -> float:
         """Give the sum of its processes' peak resident sizes."""
@@ -50,20 +52,20 @@ def _nothing(_: int) -> None:
 
 
 @contextmanager
-def storescp(folder: Path, *options: str, nodelay: bool = True) -> Iterator[Receiver]:
+def storescp(folder: Path, *options: str, nodelay: bool = True, port: int = 0) -> Iterator[Receiver]:
     """Run DCMTK's storescp with these options."""
-    port, out = free_port(), folder / "received"
+    port, out = port or free_port(), folder / "received"
     out.mkdir(parents=True)
     command = ["storescp", "-aet", "STORESCP", *options, "-od", str(out), str(port)]
     with running(command, folder, "storescp", [port], nodelay=nodelay) as process:
-        yield Receiver("STORESCP", port, _nothing, [process.pid])
+        yield Receiver("STORESCP", port, _nothing, [process.pid], folder)
 
 
 @contextmanager
-def orthanc_receiver(folder: Path, *, nodelay: bool = True) -> Iterator[Receiver]:
+def orthanc_receiver(folder: Path, *, nodelay: bool = True, port: int = 0) -> Iterator[Receiver]:
     """Run Orthanc with its default SQLite index."""
-    with orthanc(folder, nodelay=nodelay) as peer:
-        yield Receiver(peer.ae_title, peer.port, _nothing, [peer.process.pid])
+    with orthanc(folder, nodelay=nodelay, port=port) as peer:
+        yield Receiver(peer.ae_title, peer.port, _nothing, [peer.process.pid], folder)
 
 
 @contextmanager
@@ -73,23 +75,40 @@ def pynetdicom_app(folder: Path, *, nodelay: bool = True) -> Iterator[Receiver]:
     out.mkdir(parents=True)
     command = [sys.executable, "-W", "ignore", "-m", "pynetdicom", "storescp", str(port), "-od", str(out)]
     with running(command, folder, "pynetdicom", [port], nodelay=nodelay) as process:
-        yield Receiver("STORESCP", port, _nothing, [process.pid])
+        yield Receiver("STORESCP", port, _nothing, [process.pid], folder)
+
+
+@contextmanager
+def engine_only(folder: Path, *, nodelay: bool = True) -> Iterator[Receiver]:
+    """Run our engine with digest, scan, journal and fsync off: see :mod:`benchmarks.transfer.engine`."""
+    folder.mkdir(parents=True)
+    command = [sys.executable, "-m", "benchmarks.transfer.engine", str(folder / "received")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=python_environment())
+    assert process.stdout is not None
+    assert process.stdin is not None
+    try:
+        yield Receiver("VNA", int(process.stdout.readline()), _nothing, [process.pid], folder)
+    finally:
+        process.stdin.close()
+        process.wait(60)
+        process.stdout.close()
 
 
 @contextmanager
 def vna_receive(folder: Path, *, workers: int = 1, nodelay: bool = True) -> Iterator[Receiver]:
     """Run ``vna receive`` as a user would: header scan, digest, journal and index commits, fsync for each object."""
-    folder.mkdir(parents=True)
-    (folder / "vna.toml").write_text(config_text("archive", "sqlite:///archive/ledger.sqlite"))
-    Archive.create(str(folder / "archive"))
-    command = [sys.executable, "-m", "vna", "--config", str(folder / "vna.toml"), "receive", "--port", "0", "--json"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    log = (folder / "receive.log").open("wb")
-    process = subprocess.Popen([*command, "--workers", str(workers)], stdout=subprocess.PIPE, stderr=log, env=environment)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "vna.toml").exists():
+        (folder / "vna.toml").write_text(config_text("archive", "sqlite:///archive/ledger.sqlite"))
+        Archive.create(str(folder / "archive"))
+    log = (folder / "receive.log").open("ab")
+    command = vna_command(folder, "receive", "--port", "0", "--json", "--workers", str(workers))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=python_environment())
     indexed = _Indexed()
     assert process.stdout is not None
     first = json.loads(process.stdout.readline())
-    threading.Thread(target=indexed.read, args=(process.stdout,), daemon=True).start()
+    reader = threading.Thread(target=indexed.read, args=(process.stdout,), daemon=True)
+    reader.start()
 
     def settled(count: int) -> None:
         process.send_signal(signal.SIGUSR1)
@@ -97,11 +116,24 @@ def vna_receive(folder: Path, *, workers: int = 1, nodelay: bool = True) -> Iter
             raise RuntimeError("the index did not take all objects")
 
     try:
-        yield Receiver("VNA", int(first["port"]), settled, [process.pid, *_children(process.pid)])
+        yield Receiver("VNA", int(first["port"]), settled, [process.pid, *children(process.pid)], folder)
     finally:
-        process.terminate()
+        if process.poll() is None:
+            process.terminate()
         process.wait(60)
+        reader.join(10)
+        process.stdout.close()
         log.close()
+
+
+def vna_command(folder: Path, *arguments: str) -> list[str]:
+    """Make the command line of ``vna`` with the configuration in ``folder``."""
+    return [sys.executable, "-m", "vna", "--config", str(folder / "vna.toml"), *arguments]
+
+
+def python_environment() -> dict[str, str]:
+    """Give an environment in which a Python of ours finds the product and the benchmarks."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 class _Indexed:
@@ -125,5 +157,6 @@ class _Indexed:
             return self._changed.wait_for(lambda: self._count >= count, timeout=120)
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """List the child processes of a process."""
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -1,0 +1,114 @@
+"""A peer 30 ms away: one association against several, through a proxy in user space that holds every byte back."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.report import Results
+from benchmarks.transfer.send import ignoring, item_of
+from benchmarks.transfer.systems import HOST, python_environment
+from benchmarks.workloads import WORKLOADS, generate
+from vna.dimse.send import SendItem, send
+from vna.model import Local, Node
+
+ONE = "vna send, 1 association"
+_PIECE = 1 << 16
+_IN_FLIGHT_BYTES = 16 << 20
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
+    """Hand on what comes, each piece ``delay_s`` after it came, without holding up the pieces behind it."""
+    loop = asyncio.get_running_loop()
+    held: deque[tuple[float, bytes]] = deque()
+    waiting = asyncio.Semaphore(0)
+    room = asyncio.Semaphore(_IN_FLIGHT_BYTES // _PIECE)
+
+    async def hand_on() -> None:
+        while True:
+            await waiting.acquire()
+            due, piece = held.popleft()
+            await asyncio.sleep(max(due - loop.time(), 0))
+            if not piece:
+                writer.close()
+                return
+            writer.write(piece)
+            await writer.drain()
+            room.release()
+
+    task = asyncio.create_task(hand_on())
+    try:
+        while piece := await reader.read(_PIECE):
+            await room.acquire()
+            held.append((loop.time() + delay_s, piece))
+            waiting.release()
+    except ConnectionError:
+        pass
+    held.append((loop.time() + delay_s, b""))
+    waiting.release()
+    await task
+
+
+async def _serve(target: int, round_trip_s: float) -> None:
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(HOST, target)
+        await asyncio.gather(
+            _pump(reader, back, round_trip_s / 2), _pump(there, writer, round_trip_s / 2), return_exceptions=True
+        )
+
+    server = await asyncio.start_server(connected, HOST, 0)
+    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
+    sys.stdout.flush()
+    await server.serve_forever()
+
+
+@contextmanager
+def far_away(port: int, round_trip_ms: int) -> Iterator[int]:
+    """Run a proxy to a port of this machine in a process of its own; gives the proxy's port."""
+    command = [sys.executable, "-m", "benchmarks.transfer.distance", str(port), str(round_trip_ms)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=python_environment())
+    assert process.stdout is not None
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
+
+
+def distance(results: Results, scratch: Path, count: int, runs: int, *, round_trip_ms: int = 30) -> None:
+    """Measure our sender to a peer ``round_trip_ms`` away: one association, and a fixed eight."""
+    files = generate(WORKLOADS["M"], count, scratch / "files")
+    size = sum(path.stat().st_size for path in files)
+    items = [item_of(path) for path in files]
+    workload = f"send M to storescp --ignore, {round_trip_ms} ms away"
+    for run in range(runs):
+        with ignoring(scratch / f"far-{run}") as receiver, far_away(receiver.port, round_trip_ms) as port:
+            node = Node("far", ae_title=receiver.ae_title, port=port)
+            for system, seconds in ((ONE, _timed(node, items, 1)), ("vna send, 8 associations", _timed(node, items, 8))):
+                results.add(system, workload, seconds, instances=count, size=size)
+    shutil.rmtree(scratch / "files")
+
+
+def _timed(node: Node, items: list[SendItem], associations: int) -> float:
+    """Send the items over so many associations at once, each with its share."""
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(associations) as pool:
+        shares = [items[start::associations] for start in range(associations)]
+        done = [outcome for outcomes in pool.map(lambda share: send(node, Local(), share), shares) for outcome in outcomes]
+    seconds = time.perf_counter() - begun
+    if any(outcome.state != "sent" for outcome in done):
+        raise RuntimeError("our sender could not send everything")
+    return seconds
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(int(sys.argv[1]), int(sys.argv[2]) / 1000))
