@@ -13,6 +13,7 @@ from vna.cli.session import configuration, open_archive, open_ledger
 @click.argument("node")
 @selection_options
 @click.option("--method", type=click.Choice(["move", "get"]), default="move", show_default=True, help="C-MOVE or C-GET.")
+@click.option("--retry-missing", is_flag=True, help="Ask again for what earlier runs gave up.")
 @workers_option
 @dry_run_option
 @json_option
@@ -24,6 +25,7 @@ def command(
     where: str | None,
     limit: int | None,
     method: str,
+    retry_missing: bool,
     workers: int,
     dry_run: bool,
     as_json: bool,
@@ -39,7 +41,14 @@ def command(
     config = configuration(ctx)
     peer = config.node(node)
     archive = open_archive(config)
-    options = PullOptions(studies=studies, where=where or "", limit=limit or 0, method=Method(method), workers=workers)
+    options = PullOptions(
+        studies=studies,
+        where=where or "",
+        limit=limit or 0,
+        method=Method(method),
+        workers=workers,
+        retry_missing=retry_missing,
+    )
     with open_ledger(config) as ledger:
         if dry_run:
             planned = plan(archive, ledger, peer, options).as_json()
