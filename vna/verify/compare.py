@@ -188,7 +188,8 @@ def _name(key: Key) -> str:
 
 def _raw_agree(one: _Side, two: _Side, left: BaseTag, right: BaseTag) -> bool:
     """Say whether the encoded values are the same bytes and mean the same, which spares decoding them."""
-    a, b = one.ds.get_item(left), two.ds.get_item(right)
+    a: Any = one.ds.get_item(left)
+    b: Any = two.ds.get_item(right)
     if not isinstance(a, RawDataElement) or not isinstance(b, RawDataElement):
         return False
     if a.is_little_endian != b.is_little_endian or a.value != b.value or "SQ" in (a.VR, b.VR):
