@@ -167,6 +167,31 @@ def test_a_published_object_whose_intent_a_power_failure_took_is_read_again(quic
         assert len(list(root.glob("quarantine/*/*.json"))) == (item is ITEMS[3])
 
 
+def test_a_spool_file_that_a_power_failure_damaged_is_not_published(quick: Path) -> None:
+    before_link = count_operations(one_by_one, quick / "counted").index("link") + 1
+    root = fresh(quick / "a")
+    assert run_and_kill(before_link, lambda operations: one_by_one(root, operations))
+    (part,) = (root / "spool").rglob("*.part")
+    part.chmod(0o640)
+    part.write_bytes(part.read_bytes()[:-1] + b"!")
+    recovered = Archive.open(str(root)).sweep()
+    assert (recovered.completed, recovered.dropped) == (0, 1)
+    assert objects(root) == {}
+
+
+def test_rows_written_by_recovery_are_seen_by_a_reader_that_saw_rows_which_a_power_failure_took(quick: Path) -> None:
+    kinds = count_operations(one_by_one, quick / "counted")
+    before_unlink = kinds.index("link") + kinds[kinds.index("link") :].index("unlink") + 1
+    root = fresh(quick / "a")
+    assert run_and_kill(before_unlink, lambda operations: one_by_one(root, operations))
+    archive = Archive.open(str(root))
+    ((writer, seen),) = ((row.writer, row.seq) for row in archive.journal_rows())
+    for segment in (root / "journal").rglob("*.open"):
+        segment.write_bytes(b"")  # the row had been read, but it was not on the disk yet
+    archive.sweep()
+    assert [row.sha256 for row in archive.journal_rows({writer: seen})] == [ITEMS[0].sha256]
+
+
 def test_recovery_itself_may_be_killed_anywhere(quick: Path) -> None:
     kinds = count_operations(one_by_one, quick / "counted")
     before_journal = kinds.index("link") + kinds[kinds.index("link") :].index("write") + 1
