@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self
 
 from vna.dimse import commands, hints, negotiation, pdus, tls
 from vna.dimse.commands import Command
-from vna.dimse.limits import IDENTIFIER_BYTES
+from vna.dimse.limits import IDENTIFIER_BYTES, MIN_RATE
 from vna.dimse.messages import MessageStream
 from vna.dimse.negotiation import AssociateAccept, Context, Proposal
 from vna.dimse.wire import Wire, aborted, tune
@@ -93,12 +94,22 @@ class Association:
         self.peer_max_pdu = accept.max_pdu
         self.window = accept.window if window is not None else 1
         self.scp_roles = accept.scp_roles
+        self.wire.deadline = float("inf")
         self.wire.set_timeout(self._timeout_s)
-        self.stream = MessageStream(self.wire, self.accepted, max_pdu=max_pdu, stall_s=max(STALL_S, self._timeout_s))
+        self._stall_s = max(STALL_S, self._timeout_s)
+        self.stream = MessageStream(
+            self.wire,
+            self.accepted,
+            max_pdu=max_pdu,
+            stall_s=self._stall_s,
+            min_rate=MIN_RATE,
+            min_rate_after_s=self._stall_s,
+        )
         log.debug("association with %s: %d of %d contexts accepted", node.name, len(self.accepted), len(proposals))
 
     def _negotiate(self, request: bytes, proposals: Sequence[Proposal], local: Local) -> AssociateAccept:
         with _errors(self.node, hints.NEGOTIATING):
+            self.wire.deadline = time.monotonic() + self.node.acse_timeout_s
             self.wire.send(request)
             kind, pdu = self.wire.read_pdu(0)
             if kind == pdus.A_ASSOCIATE_AC:

@@ -12,6 +12,7 @@ import selectors
 import socket
 import ssl
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ Refused = Callable[[str, str], None]
 
 _ACCEPTS_AT_ONCE: Final = 64
 _CHUNK: Final = 64 << 10
+_BREATH_S: Final = 0.05
 
 
 @dataclass(eq=False, slots=True)
@@ -76,18 +78,25 @@ class Gate:
         self._selector.register(self._woken, selectors.EVENT_READ)
         try:
             while not self._stopping:
-                for key, _ in self._selector.select(self._patience()):
-                    if isinstance(key.data, _Waiting):
-                        self._advance(key.data)
-                    elif key.fileobj is self._listener:
-                        self._accept()
-                self._expire()
+                try:
+                    self._turn()
+                except Exception as exc:  # noqa: BLE001 - the worker boundary: one connection fails, the gate stays open
+                    where = "".join(traceback.format_tb(exc.__traceback__))
+                    log.error("a connection could not be handled: %s\n%s", type(exc).__name__, where)
         finally:
             for waiting in list(self._waiting):
                 self._drop(waiting, "")
             self._selector.close()
             self._wake_up.close()
             self._woken.close()
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(self._patience()):
+            if isinstance(key.data, _Waiting):
+                self._advance(key.data)
+            elif key.fileobj is self._listener:
+                self._accept()
+        self._expire()
 
     def _patience(self) -> float | None:
         first = next(iter(self._waiting), None)
@@ -103,8 +112,13 @@ class Gate:
                 log.warning("a connection could not be accepted (%s)", exc.strerror or type(exc).__name__)
                 if self._waiting:
                     self._drop(next(iter(self._waiting)), "WAITING_LIMIT")
+                else:
+                    time.sleep(_BREATH_S)
                 return
-            self._hold(sock, str(peer[0]))
+            try:
+                self._hold(sock, str(peer[0]))
+            except OSError:  # gone already
+                sock.close()
 
     def _hold(self, sock: socket.socket, address: str) -> None:
         limits = self._limits
@@ -159,7 +173,10 @@ class Gate:
                 waiting.due += length
             if len(waiting.received) == waiting.due:
                 self._forget(waiting)
-                self._admit(waiting.sock, waiting.address, bytes(waiting.received))
+                try:
+                    self._admit(waiting.sock, waiting.address, bytes(waiting.received))
+                except OSError:  # gone already
+                    waiting.sock.close()
                 return
             if self._bytes > self._limits.waiting_bytes:
                 self._drop(max(self._waiting, key=lambda w: len(w.received)), "WAITING_LIMIT")

@@ -21,6 +21,10 @@ IDENTIFIER_BYTES: Final = 16 << 20
 """The longest identifier of a response that is read into memory; a Failed SOP Instance UID List of 200,000 fits."""
 
 
+MIN_RATE: Final = 1024
+"""The least bytes a second of a data set that is taken for alive."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScpLimits:
     """What the storage SCP grants its peers.
@@ -34,14 +38,14 @@ class ScpLimits:
     object_bytes: int = 8 << 30
     associations: int = 256
     associations_per_address: int = 128
-    waiting: int = 512
+    waiting: int = 256
     waiting_per_address: int = 64
     waiting_bytes: int = 32 << 20
     first_pdu_s: float = 10
     handshake_s: float = 5
     idle_s: float = 600
     stall_s: float = 60
-    min_rate: int = 1024
+    min_rate: int = MIN_RATE
     min_rate_after_s: float = 60
     window: int = 8
     drain_s: float = 30

@@ -120,7 +120,7 @@ class MessageStream:
                     raise ProtocolError("PDU_PROTOCOL", "the data set is interrupted", reason=2)
             while self._pdv_left:
                 if wire.position == wire.have:
-                    wire.fill(self._pdv_left if self._flags & LAST else self._pdv_left + P_DATA_HEADER.size)
+                    wire.fill(self._pdv_left + self._sure_to_follow())
                     if self._min_rate:
                         self._check_rate(total, started)
                 start = wire.position
@@ -135,6 +135,12 @@ class MessageStream:
                 return total
             if self._min_rate:
                 self._check_rate(total, started)
+
+    def _sure_to_follow(self) -> int:
+        """How many bytes come behind the present value in any case, short of an abort: the next header, if it is not the last."""
+        if self._flags & LAST:
+            return 0
+        return PDV_HEADER.size if self._pdu_left else P_DATA_HEADER.size
 
     def _check_rate(self, total: int, started: float) -> None:
         elapsed = time.monotonic() - started

@@ -21,7 +21,7 @@ from vna.dimse.negotiation import CONTEXT_RESULTS, Context
 from vna.dimse.statuses import Service, StatusClass, classify
 from vna.dimse.statuses import code as spell
 from vna.dimse.transfer_syntaxes import DEFLATED
-from vna.errors import AssociationRejectedError, PeerError, UnreachableError
+from vna.errors import AssociationRejectedError, PeerError, StoreError, UnreachableError
 from vna.model import Local, Node, Outcome
 
 __all__ = ["SendItem", "Sender", "send", "sender"]
@@ -200,7 +200,7 @@ class Sender:
         except OddLengthError:
             detail = "a data set of odd length cannot travel as it is (PS3.8 9.3.5.1)"
             return _Prepared(item, reader, problem=Outcome(item.key, REFUSED, ODD_LENGTH, detail))
-        except OSError as exc:
+        except (OSError, StoreError) as exc:
             return _Prepared(item, reader, problem=Outcome(item.key, FAILED, UNREADABLE, _reason(exc)))
 
     def _transmit(self, assoc: Association, prepared: _Prepared, fragment: int) -> int:
@@ -229,7 +229,7 @@ class Sender:
                 parts = []
                 try:
                     piece = reader.read(CHUNK // fragment * fragment)
-                except OSError as exc:
+                except (OSError, StoreError) as exc:
                     raise _UnreadableError(_reason(exc)) from exc
 
     def _answer(self, assoc: Association, message_id: int, item: SendItem) -> Outcome:
@@ -249,8 +249,9 @@ class _UnreadableError(Exception):
     """A file failed after its first piece was out."""
 
 
-def _reason(exc: OSError) -> str:
-    return f"the file could not be read ({exc.strerror or exc})"
+def _reason(exc: OSError | StoreError) -> str:
+    what = type(exc).__name__ if isinstance(exc, StoreError) else exc.strerror or exc
+    return f"the file could not be read ({what})"
 
 
 def _connection_code(exc: PeerError) -> str:

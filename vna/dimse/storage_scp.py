@@ -36,7 +36,7 @@ def open_listener(local: Local, port: int | None = None) -> socket.socket:
     number = local.port if port is None else port
     try:
         return socket.create_server(
-            (local.host, number), family=socket.AF_INET6 if ":" in local.host else socket.AF_INET, backlog=512
+            (local.host, number), family=socket.AF_INET6 if ":" in local.host else socket.AF_INET, backlog=4096
         )
     except OSError as exc:
         raise ConfigError(
@@ -99,7 +99,8 @@ class StorageScp:
         self._stopped = True
         end = time.monotonic() + (self.limits.drain_s if timeout_s is None else timeout_s)
         self._gate.stop()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         self._listener.close()
         with self._lock:
             running = dict(self._running)
@@ -114,21 +115,27 @@ class StorageScp:
 
     def _admit(self, sock: socket.socket, address: str, request: bytes) -> None:
         """Start an association's thread, or turn it away for now; called by the gate."""
+        if self._starts(sock, address, request):
+            return
+        with contextlib.suppress(OSError):
+            sock.send(rejection("ASSOC_LIMIT"))
+        sock.close()
+        self._refused(address, "ASSOC_LIMIT")
+
+    def _starts(self, sock: socket.socket, address: str, request: bytes) -> bool:
         limits = self.limits
         with self._lock:
-            is_full = len(self._running) >= limits.associations or self._by_address[address] >= limits.associations_per_address
-            if not is_full:
-                acceptor = Acceptor(self._service, sock, address, request)
-                thread = threading.Thread(target=self._serve, args=(acceptor,), name=f"association-{address}", daemon=True)
-                self._running[acceptor] = thread
-                self._by_address[address] += 1
-        if is_full:
-            with contextlib.suppress(OSError):
-                sock.send(rejection("ASSOC_LIMIT"))
-            sock.close()
-            self._refused(address, "ASSOC_LIMIT")
-        else:
-            thread.start()
+            if len(self._running) >= limits.associations or self._by_address[address] >= limits.associations_per_address:
+                return False
+            acceptor = Acceptor(self._service, sock, address, request)
+            thread = threading.Thread(target=self._serve, args=(acceptor,), name=f"association-{address}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no thread left
+                return False
+            self._running[acceptor] = thread
+            self._by_address[address] += 1
+        return True
 
     def _serve(self, acceptor: Acceptor) -> None:
         try:

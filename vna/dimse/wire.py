@@ -158,11 +158,12 @@ class Wire:
             if self._plain:
                 self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
                 return True
+            patience = self.sock.gettimeout()
             self.sock.settimeout(0)
             try:
                 self.sock.recv(1)
             finally:
-                self.sock.settimeout(None)
+                self.sock.settimeout(patience)
         except (BlockingIOError, ssl.SSLWantReadError):
             return False
         except OSError:

@@ -90,6 +90,24 @@ def test_several_values_may_share_one_pdu(pair: Pair) -> None:
     assert read_object(stream)[1] == b"abcdef"
 
 
+@pytest.mark.parametrize("tail", [b"", b"yz"])
+def test_a_value_is_taken_when_it_is_there_however_little_follows(pair: Pair, tail: bytes) -> None:
+    peer, stream = pair
+    first = pdus.PDV_HEADER.pack(1002, 1, 0) + bytes(1000)
+    second = pdus.PDV_HEADER.pack(2 + len(tail), 1, LAST) + tail
+    whole = p_data(store_request("1.2"), 1, COMMAND | LAST) + pdus.HEADER.pack(4, len(first + second)) + first + second
+
+    def drip() -> None:
+        for at in range(0, len(whole), 97):
+            peer.sendall(whole[at : at + 97])
+            time.sleep(0.001)
+
+    writer = threading.Thread(target=drip)
+    writer.start()
+    assert read_object(stream)[1] == bytes(1000) + tail
+    writer.join()
+
+
 def test_the_pieces_are_never_larger_than_the_buffer_although_the_object_is(pair: Pair) -> None:
     peer, stream = pair
     largest = 0

@@ -17,7 +17,7 @@ from vna.dimse.commands import Command
 from vna.dimse.negotiation import Context, Proposal
 from vna.dimse.send import SendItem, send, sender
 from vna.dimse.storage_scp import storage_scp
-from vna.errors import AssociationAbortedError, AssociationRejectedError, ConfigError, UnreachableError
+from vna.errors import AssociationAbortedError, AssociationRejectedError, ConfigError, InstanceMissingError, UnreachableError
 from vna.model import Local, Node, Outcome
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
@@ -162,9 +162,14 @@ def missing() -> BinaryIO:
     raise FileNotFoundError(2, "No such file or directory", "/archive/SECRET.dcm")
 
 
-def test_a_file_that_cannot_be_read_fails_alone_and_names_no_path() -> None:
+def not_in_the_store() -> BinaryIO:
+    raise InstanceMissingError("instances/SECRET.dcm is not in the store")
+
+
+@pytest.mark.parametrize("open_", [missing, not_in_the_store])
+def test_a_file_that_cannot_be_read_fails_alone_and_names_no_path(open_: Callable[[], BinaryIO]) -> None:
     with scripted_peer(serve_store(0)) as peer:
-        outcomes = send(peer.node(), LOCAL, [item(1), item(2, open_=missing), item(3)])
+        outcomes = send(peer.node(), LOCAL, [item(1), item(2, open_=open_), item(3)])
     assert states(outcomes) == [("key1", "sent", "0x0000"), ("key2", "failed", "UNREADABLE"), ("key3", "sent", "0x0000")]
     assert "SECRET" not in outcomes[1].detail
 
