@@ -24,6 +24,7 @@ _TYPES: dict[Kind, Any] = {
 
 REVISION = "revision"
 APPLIED_AT = "applied_at"
+STATUS = "status"
 
 
 def arrow_type(column: Column) -> Any:
@@ -44,10 +45,11 @@ OVERLAYS = pa.schema(
         pa.field("sha256", pa.binary()),
         pa.field(REVISION, pa.int64()),
         pa.field(APPLIED_AT, pa.timestamp("us", tz="UTC")),
+        pa.field(STATUS, pa.string()),
         *_fields(DICOM_COLUMNS),
     ]
 )
-"""The table ``overlays``: one row per (object, revision), with the effective value of every DICOM column."""
+"""The table ``overlays``: one row per (object, revision), with the effective value of ``status`` and of every DICOM column."""
 
 
 def to_arrow(rows: Iterable[Row], schema: Any = INSTANCES) -> Any:

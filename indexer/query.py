@@ -15,7 +15,7 @@ import duckdb
 import fsspec
 import pyarrow as pa
 
-from indexer.columns import INSTANCES, OVERLAYS, REVISION
+from indexer.columns import INSTANCES, OVERLAYS, REVISION, STATUS
 from indexer.errors import IndexerError, UsageError
 from indexer.schema import COLUMNS, DICOM_COLUMNS
 from indexer.table import Table
@@ -114,7 +114,7 @@ def read_parquet(
 
 def _overlaid(con: duckdb.DuckDBPyConnection, overlays: str | None) -> str:
     dicom = [column.name for column in DICOM_COLUMNS]
-    received = ", ".join(f'r."{name}" AS "received_{name}"' for name in dicom)
+    received = ", ".join(f'r."{name}" AS "received_{name}"' for name in (*dicom, STATUS))
     if overlays is None:
         return f"SELECT r.*, {received}, NULL::BIGINT AS {REVISION} FROM received r"
     con.execute(
@@ -124,6 +124,8 @@ def _overlaid(con: duckdb.DuckDBPyConnection, overlays: str | None) -> str:
     effective = ", ".join(
         f'CASE WHEN o.{REVISION} IS NULL THEN r."{column.name}" ELSE o."{column.name}" END AS "{column.name}"'
         if column.is_dicom
+        else f"coalesce(o.{STATUS}, r.{STATUS}) AS {STATUS}"
+        if column.name == STATUS
         else f'r."{column.name}"'
         for column in COLUMNS
     )

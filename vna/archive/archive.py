@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from vna.archive.effective import EffectiveObject
     from vna.archive.index import Index
+    from vna.archive.revisions import StudyRevisions
 
 FORMAT = 1
 """The format that this release writes and the newest that it reads (docs/store-format.md)."""
@@ -117,16 +118,22 @@ class Archive:
         byte for byte. Raises RefusedError where a change cannot be applied.
         """
         from vna.archive.effective import effective_object
-        from vna.archive.revisions import revisions_of
         from vna.archive.spliced import SplicedFile
 
         file = self.store.open(path)
         try:
-            effective = effective_object(file, revisions_of(self.store, study_instance_uid), sha256)
+            effective = effective_object(file, self.revisions(study_instance_uid).standing(sha256))
         except BaseException:
             file.close()
             raise
-        return effective, cast("BinaryIO", SplicedFile(effective.head, file, effective.rest_at))
+        spliced = SplicedFile(effective.head, file, effective.rest_at, effective.rest_end, effective.tail)
+        return effective, cast("BinaryIO", spliced)
+
+    def revisions(self, study_instance_uid: str) -> StudyRevisions:
+        """Give all revisions of a study, named by its UID as received: which stand, and what each object's last one is."""
+        from vna.archive.revisions import revisions_of
+
+        return revisions_of(self.store, study_instance_uid)
 
     def put_effective(self, path: str, sha256: str, study_instance_uid: str, target: str) -> bool:
         """Store an object as it leaves under another path, durably; False when something stands there."""

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import BinaryIO
 
 from indexer.header import Header, HeaderScanner
-from vna.archive.revisions import ElementChange, Revision, changes_of
+from vna.archive.revisions import Standing
 from vna.errors import DigestMismatchError, RefusedError
 from vna.part10 import Head, file_meta, read_head
-from vna.part10.edit import edit_header
-from vna.part10.elements import DEFLATED_UIDS, StructureError, encoding_of
-from vna.part10.split import read_header_bytes
+from vna.part10.edit import SIGNATURES, edit_elements
+from vna.part10.elements import DEFLATED_UIDS, EXPLICIT_LE, Encoding, StructureError, encoding_of
+from vna.part10.raw import RawElement, find, read_elements
+from vna.part10.split import PIXELS, read_header_elements, read_tail
 from vna.part10.values import CharacterSetError
 
 _INFLATED_LIMIT = 1 << 30
+_SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
 
 
 @dataclass(frozen=True, slots=True)
 class EffectiveObject:
-    """One object as it leaves. ``head`` is file meta and header; what follows is the stored file's bytes from ``rest_at`` on."""
+    """One object as it leaves: ``head`` (file meta, header), the stored file's bytes from ``rest_at`` to ``rest_end``, ``tail``.
+
+    ``tail`` is empty but for objects whose digital signatures, which stand behind the pixel data, had to go.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -29,39 +36,59 @@ class EffectiveObject:
     head: bytes
     data_set_offset: int
     rest_at: int
-    size: int
+    rest_end: int
+    tail: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """How many bytes leave."""
+        return len(self.head) + self.rest_end - self.rest_at + len(self.tail)
 
 
-def effective_object(
-    file: BinaryIO, revisions: Sequence[Revision], sha256: str, *, fallback_character_set: bytes = b""
-) -> EffectiveObject:
-    """Apply the active revisions to one stored file, which must be at its start; nothing but its header is read.
+@dataclass(frozen=True, slots=True)
+class StoredHeader:
+    """The header of one stored file, cut into elements; ``tail`` are the elements behind the pixel data, where that matters."""
 
-    Raises RefusedError where a change cannot be applied without guessing, DigestMismatchError for a file that is not ours.
+    head: Head
+    encoding: Encoding
+    elements: tuple[RawElement, ...]
+    rest_at: int
+    rest_end: int
+    tail: tuple[RawElement, ...] = ()
+
+    @property
+    def signatures(self) -> tuple[RawElement, ...]:
+        """The digital signatures behind the pixel data."""
+        return tuple(element for element in self.tail if element.tag in SIGNATURES)
+
+
+def effective_object(file: BinaryIO, standing: Sequence[Standing]) -> EffectiveObject:
+    """Apply what the active revisions say to one stored file, which must be at its start; of it nothing but the header is read.
+
+    Without revisions it leaves byte for byte. Raises RefusedError where a change cannot be applied without guessing,
+    DigestMismatchError for a file that is not ours.
     """
-    try:
-        stored = read_head(file)
-    except ValueError as exc:
-        raise DigestMismatchError(f"a stored object is damaged: {exc}") from exc
-    standing = changes_of(revisions, sha256)
-    if not standing:
-        return _as_stored(file, stored)
-    header, rest_at = read_stored_header(file, stored.transfer_syntax_uid)
-    for revision, changes in standing:
-        header = edited(header, stored.transfer_syntax_uid, changes, revision, fallback_character_set)
-    scanned = scan(header, stored.transfer_syntax_uid)
-    sop_class_uid = scanned.uid(0x00080016) or stored.sop_class_uid
-    sop_instance_uid = scanned.uid(0x00080018) or stored.sop_instance_uid
-    meta = file_meta(sop_class_uid, sop_instance_uid, stored.transfer_syntax_uid)
-    if stored.transfer_syntax_uid in DEFLATED_UIDS:
+    if not any(each.group.changes or each.group.uids for each in standing):
+        return _as_stored(file)
+    stored = read_stored(file)
+    elements, head = edited_elements(stored, standing), stored.head
+    sop_class_uid = _uid(elements, _SOP_CLASS_UID) or head.sop_class_uid
+    sop_instance_uid = _uid(elements, _SOP_INSTANCE_UID) or head.sop_instance_uid
+    meta = file_meta(sop_class_uid, sop_instance_uid, head.transfer_syntax_uid)
+    header = b"".join([element.raw for element in elements])
+    if head.transfer_syntax_uid in DEFLATED_UIDS:
         header = _deflated(header)
-    end = file.seek(0, 2)
-    size = len(meta) + len(header) + end - rest_at
-    return EffectiveObject(sop_class_uid, sop_instance_uid, stored.transfer_syntax_uid, meta + header, len(meta), rest_at, size)
+    rest_end, tail = stored.rest_end, b""
+    if stored.signatures and elements != stored.elements:
+        tail = b"".join([element.raw for element in stored.tail if element.tag not in SIGNATURES])
+        rest_end -= sum(len(element.raw) for element in stored.tail)
+    return EffectiveObject(
+        sop_class_uid, sop_instance_uid, head.transfer_syntax_uid, meta + header, len(meta), stored.rest_at, rest_end, tail
+    )
 
 
-def _as_stored(file: BinaryIO, stored: Head) -> EffectiveObject:
-    """Give an object that no revision concerns: nothing is made anew, so it leaves byte for byte."""
+def _as_stored(file: BinaryIO) -> EffectiveObject:
+    stored = _head(file)
     offset = stored.data_set_offset
     file.seek(0)
     meta = file.read(offset)
@@ -70,45 +97,79 @@ def _as_stored(file: BinaryIO, stored: Head) -> EffectiveObject:
     )
 
 
-def read_stored_header(file: BinaryIO, transfer_syntax_uid: str) -> tuple[bytes, int]:
-    """Read the header of the data set that ``file`` stands at, inflated where it is deflated, and tell where the rest begins."""
+def read_stored(file: BinaryIO) -> StoredHeader:
+    """Read the header of one stored file, which must be at its start, inflated where it is deflated.
+
+    Raises RefusedError where it cannot be walked or its pixel data come first, DigestMismatchError for a file that is not ours.
+    """
+    head = _head(file)
+    syntax = head.transfer_syntax_uid
     try:
-        if transfer_syntax_uid in DEFLATED_UIDS:
-            return _inflated(file.read()), file.tell()
-        header = read_header_bytes(file, encoding_of(transfer_syntax_uid))
+        if syntax in DEFLATED_UIDS:
+            elements = read_elements(_inflated(file.read()), EXPLICIT_LE)
+            return StoredHeader(head, EXPLICIT_LE, tuple(elements), file.tell(), file.tell())
+        encoding = encoding_of(syntax)
+        elements, rest_at = read_header_elements(file, encoding)
+        signed = any(element.tag in SIGNATURES for element in elements)
+        is_ordered = all(a.tag < b.tag for a, b in pairwise(elements))
+        tail = read_tail(file, rest_at, encoding)[0] if signed or not is_ordered or not elements else []
     except StructureError as exc:
-        raise RefusedError(f"the header cannot be edited: {exc.code}", hint="`vna validate` says what is wrong with it") from exc
-    return header, file.tell()
+        raise _refused(exc) from exc
+    if any(element.tag < min(PIXELS) for element in tail) or find(elements, _SOP_INSTANCE_UID) is None:
+        raise RefusedError("the header cannot be edited: part of it stands behind the pixel data")
+    return StoredHeader(head, encoding, tuple(elements), rest_at, file.seek(0, io.SEEK_END), tuple(tail))
 
 
-def edited(
-    header: bytes,
-    transfer_syntax_uid: str,
-    changes: Sequence[ElementChange],
-    revision: Revision,
-    fallback_character_set: bytes = b"",
-) -> bytes:
-    """Apply one revision's changes to a header. Raises RefusedError where that would need a guess."""
+def _head(file: BinaryIO) -> Head:
     try:
-        return edit_header(
-            header,
-            encoding_of(transfer_syntax_uid),
-            [change.as_change() for change in changes],
-            revision.attribution,
-            fallback_character_set=fallback_character_set,
-        ).data
-    except StructureError as exc:
-        raise RefusedError(f"the header cannot be edited: {exc.code}", hint="`vna validate` says what is wrong with it") from exc
-    except CharacterSetError as exc:
-        raise RefusedError(f"the change was refused: {exc}", hint="name the set that the text is really in") from exc
+        return read_head(file)
+    except ValueError as exc:
+        raise DigestMismatchError(f"a stored object is damaged: {exc}", hint="restore it from a copy") from exc
 
 
-def scan(header: bytes, transfer_syntax_uid: str) -> Header:
+def edited_elements(stored: StoredHeader, standing: Sequence[Standing]) -> tuple[RawElement, ...]:
+    """Apply what active revisions say, one after the other. Raises RefusedError where that would need a guess."""
+    elements = stored.elements
+    signatures: Sequence[RawElement] = stored.signatures
+    for each in standing:
+        changes = [change.as_change() for change in each.group.changes]
+        try:
+            result = edit_elements(
+                elements,
+                stored.encoding,
+                changes,
+                each.revision.attribution,
+                uids=each.group.uids,
+                signatures=signatures,
+                fallback_character_set=each.revision.read_as.encode("ascii", "replace"),
+            )
+        except StructureError as exc:
+            raise _refused(exc) from exc
+        except CharacterSetError as exc:
+            raise RefusedError(
+                f"the change was refused: {exc}", hint="--text-is names the set that the text is really in"
+            ) from exc
+        except ValueError as exc:
+            raise RefusedError(f"the change was refused: {exc}") from exc
+        elements, signatures = result.elements, () if result.changed else signatures
+    return elements
+
+
+def _refused(exc: StructureError) -> RefusedError:
+    return RefusedError(f"the header cannot be edited: {exc.code}: {exc}", hint="`vna validate` says what is wrong with it")
+
+
+def scan(elements: Sequence[RawElement], transfer_syntax_uid: str) -> Header:
     """Scan a plain (inflated) header as the index does."""
     plain = "1.2.840.10008.1.2.1" if transfer_syntax_uid in DEFLATED_UIDS else transfer_syntax_uid
     scanner = HeaderScanner(plain)
-    scanner.feed(header)
+    scanner.feed(b"".join([element.raw for element in elements]))
     return scanner.close()
+
+
+def _uid(elements: Sequence[RawElement], tag: int) -> str:
+    element = find(elements, tag)
+    return element.value.decode("latin-1").rstrip(" \0") if element else ""
 
 
 def _inflated(data: bytes) -> bytes:

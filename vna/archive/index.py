@@ -69,11 +69,11 @@ class Index:
     def sync_revisions(self) -> int:
         """Take revisions into the table of overlays; see :meth:`vna.archive.Archive.sync_revisions`."""
         with self.maintaining(), index_errors():
-            return sync_overlays(self._store, self._overlays, self._paths_of)
+            return sync_overlays(self._store, self._overlays, self._objects_of)
 
-    def _paths_of(self, study_instance_uid: str) -> dict[str, str]:
-        rows = self.select(None, [study_instance_uid], ("sha256", "path"))
-        return {row["sha256"]: row["path"] for row in rows}
+    def _objects_of(self, study_instance_uid: str) -> dict[str, tuple[str, str]]:
+        rows = self.select(None, [study_instance_uid], ("sha256", "path", "received_status"))
+        return {row["sha256"]: (row["path"], row["received_status"]) for row in rows}
 
     def connect(self) -> DuckDBPyConnection:
         """Open the view ``instances``; see :meth:`vna.archive.Archive.connect`."""
@@ -132,7 +132,7 @@ class Index:
             count = rebuild(self._store, beside, report, workers)
             self._swap(beside)
             shutil.rmtree(self._overlays, ignore_errors=True)
-            sync_overlays(self._store, self._overlays, self._paths_of)
+            sync_overlays(self._store, self._overlays, self._objects_of)
         return count
 
     def write_manifests(self) -> int:

@@ -1,15 +1,18 @@
 """Revisions: numbered corrections of a study that stand beside its objects and are applied when an object leaves.
 
 ``revisions/<hh>/<StudyInstanceUID>/<N>.json`` is written once. A revision names its objects by digest and holds each changed
-element's old and new value in the DICOM JSON Model (PS3.18 Annex F). Taking one back is a revision too, which names the one that
-it reverts: so every state of a study that was ever sent has a number of its own, and nothing is ever rewritten.
+element's old and new value in the DICOM JSON Model (PS3.18 Annex F), the UIDs by which references go from now on, and for objects
+that share a SOP Instance UID which of them stands for it. Taking one back is a revision too, which names the one that it reverts:
+so every state of a study that was ever sent has a number of its own, and nothing is ever rewritten.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 from vna.archive.layout import path_part, study_prefix
@@ -40,15 +43,25 @@ class ElementChange:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Objects, by digest, that a revision changes alike."""
+    """Objects, by digest, that a revision changes alike.
+
+    ``uids`` are the new UIDs of other objects (old -> new), which references follow. ``status`` is what the objects count as from
+    now on where several share a SOP Instance UID: ``stored`` for the one that stands for it, ``variant`` for one that does not.
+    """
 
     objects: tuple[str, ...]
-    changes: tuple[ElementChange, ...]
+    changes: tuple[ElementChange, ...] = ()
+    uids: Mapping[str, str] = field(default_factory=dict)
+    status: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One revision of one study (by the Study Instance UID received). ``reverts`` is the number of the one it takes back."""
+    """One revision of one study (by the Study Instance UID received).
+
+    ``reverts`` is the number of the one it takes back. ``run`` joins revisions of several studies that hold together only (a UID
+    and the references to it). ``read_as`` is the value of (0008,0005) by which text is read that is not in its declared set.
+    """
 
     study_instance_uid: str
     number: int
@@ -58,7 +71,8 @@ class Revision:
     attribution: Attribution
     groups: tuple[Group, ...] = ()
     reverts: int = 0
-    notes: Mapping[str, str] = field(default_factory=dict)
+    run: str = ""
+    read_as: str = ""
 
     @property
     def objects(self) -> frozenset[str]:
@@ -66,38 +80,93 @@ class Revision:
         return frozenset(digest for group in self.groups for digest in group.objects)
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What one active revision says of one object."""
+
+    revision: Revision
+    group: Group
+
+
+class StudyRevisions:
+    """All revisions of one study in their order, and what they say of each object. Immutable; made once, asked often."""
+
+    def __init__(self, revisions: Sequence[Revision]) -> None:
+        self.all = tuple(revisions)
+        self.active = tuple(active(revisions))
+        by_number = {revision.number: revision for revision in revisions}
+        self._numbers: dict[str, int] = {}
+        for revision in revisions:
+            for digest in by_number.get(revision.reverts, revision).objects:
+                self._numbers[digest] = revision.number
+        self._standing: dict[str, list[Standing]] = {}
+        for revision in self.active:
+            for group in revision.groups:
+                standing = Standing(revision, group)
+                for digest in group.objects:
+                    self._standing.setdefault(digest, []).append(standing)
+
+    def standing(self, sha256: str) -> Sequence[Standing]:
+        """Give what the active revisions say of an object, the oldest first; nothing for one that leaves as it was received."""
+        return self._standing.get(sha256, ())
+
+    def number(self, sha256: str) -> int:
+        """Give the number of the last revision that concerns an object, reverting ones included; 0 where none does."""
+        return self._numbers.get(sha256, 0)
+
+    def status(self, sha256: str, received: str) -> str:
+        """Give what an object counts as: ``received`` unless a decision about its UID stands."""
+        return next((each.group.status for each in reversed(self.standing(sha256)) if each.group.status), received)
+
+    def up_to(self, number: int) -> StudyRevisions:
+        """Give the study as it was when the revision of that number was the last."""
+        return StudyRevisions([revision for revision in self.all if revision.number <= number])
+
+    def without(self, numbers: frozenset[int]) -> StudyRevisions:
+        """Give the study as it would be without these revisions."""
+        return StudyRevisions([revision for revision in self.all if revision.number not in numbers])
+
+
 def put_revision(store: Store, revision: Revision) -> Revision:
     """Write a revision under the next free number, durably, and give it with that number. ``revision.number`` is ignored."""
     folder = _folder(revision.study_instance_uid)
     number = max(_numbers(store, folder), default=0) + 1
     for candidate in range(number, number + _ATTEMPTS):
-        numbered = Revision(
-            revision.study_instance_uid,
-            candidate,
-            revision.created_at,
-            revision.by,
-            revision.rule,
-            revision.attribution,
-            revision.groups,
-            revision.reverts,
-            revision.notes,
-        )
+        numbered = replace(revision, number=candidate)
         if store.put_bytes(_encoded(numbered), f"{folder}/{candidate}.json"):
             return numbered
     raise StoreError("no number is free for a revision", hint="is something else writing revisions without end?")
 
 
-def revisions_of(store: Store, study_instance_uid: str) -> list[Revision]:
-    """Read all revisions of a study in their order."""
+def revisions_of(store: Store, study_instance_uid: str) -> StudyRevisions:
+    """Give the revisions of a study. What was read before is kept for a while, since a revision never changes."""
     folder = _folder(study_instance_uid)
-    return [_decoded(store.read_bytes(f"{folder}/{number}.json")) for number in sorted(_numbers(store, folder))]
+    return _read(store, folder, tuple(sorted(_numbers(store, folder))))
 
 
-def all_revisions(store: Store) -> Iterable[Revision]:
+@lru_cache(maxsize=64)
+def _read(store: Store, folder: str, numbers: tuple[int, ...]) -> StudyRevisions:
+    return StudyRevisions([_decoded(store.read_bytes(f"{folder}/{number}.json")) for number in numbers])
+
+
+def revised_studies(store: Store) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name the folder of every study that has revisions, with their numbers, without reading any."""
+    for folder, paths in groupby(store.list(REVISIONS), key=lambda path: path.rpartition("/")[0]):
+        names = [path.rpartition("/")[2].removesuffix(".json") for path in paths]
+        numbers = tuple(sorted(int(name) for name in names if name.isdecimal()))
+        if numbers:
+            yield folder, numbers
+
+
+def all_revisions(store: Store) -> Iterable[StudyRevisions]:
     """Read every revision of the archive, study by study."""
-    for path in sorted(store.list(REVISIONS), key=_by_number):
-        if path.endswith(".json"):
-            yield _decoded(store.read_bytes(path))
+    for folder, numbers in revised_studies(store):
+        yield read_revisions(store, folder, numbers)
+
+
+def read_revisions(store: Store, folder: str, numbers: Sequence[int]) -> StudyRevisions:
+    """Read the revisions of one study from its folder."""
+    return StudyRevisions([_decoded(store.read_bytes(f"{folder}/{number}.json")) for number in numbers])
 
 
 def active(revisions: Sequence[Revision]) -> list[Revision]:
@@ -109,26 +178,6 @@ def active(revisions: Sequence[Revision]) -> list[Revision]:
     return [revision for revision in revisions if not revision.reverts and revision.number not in reverted]
 
 
-def changes_of(revisions: Sequence[Revision], sha256: str) -> list[tuple[Revision, tuple[ElementChange, ...]]]:
-    """Give what the active revisions say of one object, the oldest first."""
-    found = []
-    for revision in active(revisions):
-        changes = tuple(change for group in revision.groups if sha256 in group.objects for change in group.changes)
-        if changes:
-            found.append((revision, changes))
-    return found
-
-
-def number_of(revisions: Sequence[Revision], sha256: str) -> int:
-    """Give the number of the last revision that concerns an object, reverting ones included; 0 where none does."""
-    by_number = {revision.number: revision for revision in revisions}
-    return max((revision.number for revision in revisions if sha256 in _concerned(revision, by_number)), default=0)
-
-
-def _concerned(revision: Revision, by_number: Mapping[int, Revision]) -> frozenset[str]:
-    return by_number[revision.reverts].objects if revision.reverts in by_number else revision.objects
-
-
 def _folder(study_instance_uid: str) -> str:
     return f"{REVISIONS}/{study_prefix(study_instance_uid)}/{path_part(study_instance_uid)}"
 
@@ -136,12 +185,6 @@ def _folder(study_instance_uid: str) -> str:
 def _numbers(store: Store, folder: str) -> list[int]:
     names = (path.rpartition("/")[2].removesuffix(".json") for path in store.list(folder))
     return [int(name) for name in names if name.isdecimal()]
-
-
-def _by_number(path: str) -> tuple[str, int]:
-    folder, _, name = path.rpartition("/")
-    stem = name.removesuffix(".json")
-    return folder, int(stem) if stem.isdecimal() else 0
 
 
 def _encoded(revision: Revision) -> bytes:
@@ -158,19 +201,21 @@ def _encoded(revision: Revision) -> bytes:
         "AttributeModificationDateTime": attribution.at,
         "ReasonForTheAttributeModification": attribution.reason,
         "SourceOfPreviousValues": attribution.source,
-        "notes": dict(revision.notes),
-        "groups": [
-            {
-                "objects": list(group.objects),
-                "changes": [
-                    {"path": _spelled(change.path), "vr": change.vr, "old": change.old, "new": change.new}
-                    for change in group.changes
-                ],
-            }
-            for group in revision.groups
-        ],
+        "run": revision.run or None,
+        "read_as": revision.read_as or None,
+        "groups": [_group_told(group) for group in revision.groups],
     }
     return json.dumps(content, ensure_ascii=False, indent=1).encode("utf-8") + b"\n"
+
+
+def _group_told(group: Group) -> dict[str, Any]:
+    changes = [{"path": _spelled(change.path), "vr": change.vr, "old": change.old, "new": change.new} for change in group.changes]
+    told: dict[str, Any] = {"objects": list(group.objects), "changes": changes}
+    if group.uids:
+        told["uids"] = dict(group.uids)
+    if group.status:
+        told["status"] = group.status
+    return told
 
 
 def _decoded(data: bytes) -> Revision:
@@ -179,6 +224,8 @@ def _decoded(data: bytes) -> Revision:
         Group(
             tuple(group["objects"]),
             tuple(ElementChange(_path(c["path"]), c["vr"], c["new"], c["old"]) for c in group["changes"]),
+            group.get("uids", {}),
+            group.get("status", ""),
         )
         for group in content["groups"]
     )
@@ -197,7 +244,8 @@ def _decoded(data: bytes) -> Revision:
         attribution,
         groups,
         content["reverts"] or 0,
-        content["notes"],
+        content.get("run") or "",
+        content.get("read_as") or "",
     )
 
 

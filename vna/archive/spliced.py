@@ -8,15 +8,21 @@ from typing import BinaryIO
 
 
 class SplicedFile(io.RawIOBase):
-    """Bytes in memory, followed by those of ``rest`` from ``rest_at`` on. Read-only, seekable; closing it closes ``rest``."""
+    """Bytes in memory, followed by those of ``rest`` from ``rest_at`` to ``rest_end``, followed by bytes in memory.
 
-    def __init__(self, head: bytes, rest: BinaryIO, rest_at: int) -> None:
+    Read-only, seekable; closing it closes ``rest``.
+    """
+
+    def __init__(self, head: bytes, rest: BinaryIO, rest_at: int, rest_end: int, tail: bytes = b"") -> None:
         super().__init__()
         self._head = head
         self._rest = rest
         self._rest_at = rest_at
-        self._size = len(head) + max(rest.seek(0, os.SEEK_END) - rest_at, 0)
+        self._tail_at = len(head) + max(rest_end - rest_at, 0)
+        self._tail = tail
+        self._size = self._tail_at + len(tail)
         self._position = 0
+        self._rest_position = -1
 
     def readable(self) -> bool:
         """Say yes."""
@@ -37,15 +43,25 @@ class SplicedFile(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: memoryview | bytearray) -> int:  # type: ignore[override]
-        """Fill ``buffer`` with the next bytes, at most up to the seam between the two parts."""
-        view = memoryview(buffer)
-        if self._position < len(self._head):
-            piece = self._head[self._position : self._position + len(view)]
+        """Fill ``buffer`` with the next bytes, at most up to the next seam between the parts."""
+        view = memoryview(buffer).cast("B")
+        at, wanted = self._position, len(view)
+        if at < len(self._head):
+            count = self._copy(self._head, at, view)
+        elif at < self._tail_at:
+            if self._rest_position != at:
+                self._rest.seek(self._rest_at + at - len(self._head))
+            count = self._rest.readinto(view[: min(wanted, self._tail_at - at)])  # type: ignore[attr-defined]
+            self._rest_position = at + count
         else:
-            self._rest.seek(self._rest_at + self._position - len(self._head))
-            piece = self._rest.read(len(view))
+            count = self._copy(self._tail, at - self._tail_at, view)
+        self._position += count
+        return int(count)
+
+    @staticmethod
+    def _copy(source: bytes, at: int, view: memoryview) -> int:
+        piece = source[at : at + len(view)]
         view[: len(piece)] = piece
-        self._position += len(piece)
         return len(piece)
 
     def close(self) -> None:

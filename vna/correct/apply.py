@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from vna.archive import Archive
-from vna.archive.revisions import Group, Revision, active, all_revisions, put_revision, revisions_of
+from vna.archive.revisions import Group, Revision, all_revisions, put_revision
 from vna.correct.plan import PlannedStudy, Tally, planned_studies
 from vna.correct.request import Rule
 from vna.correct.result import CorrectOptions, CorrectResult
@@ -51,11 +51,11 @@ def revert(
         rows = archive.select(options.where, options.studies, ("received_StudyInstanceUID",))
         studies = sorted({str(row["received_StudyInstanceUID"]) for row in rows})
     else:
-        studies = list(options.studies) or sorted({revision.study_instance_uid for revision in all_revisions(archive.store)})
+        studies = list(options.studies) or sorted(each.all[0].study_instance_uid for each in all_revisions(archive.store))
     objects: set[str] = set()
     touched = changes = written = 0
     for done, study in enumerate(studies, 1):
-        held = [each for each in active(revisions_of(archive.store, study)) if number in (None, each.number)]
+        held = [each for each in archive.revisions(study).active if number in (None, each.number)]
         for revision in reversed(held):
             if not dry_run:
                 put_revision(archive.store, _reversal(revision, options))
@@ -88,7 +88,16 @@ def _revision(study: PlannedStudy, options: CorrectOptions, attribution: Attribu
         alike.setdefault(key, []).append(planned.sha256)
         changes[key] = planned.changes
     groups = tuple(Group(tuple(digests), changes[key]) for key, digests in alike.items())
-    return Revision(study.study_instance_uid, 0, _now(), options.by or _user(), study.rule.name, attribution, groups)
+    return Revision(
+        study.study_instance_uid,
+        0,
+        _now(),
+        options.by or _user(),
+        study.rule.name,
+        attribution,
+        groups,
+        read_as=options.fallback_character_set,
+    )
 
 
 def _reversal(revision: Revision, options: CorrectOptions) -> Revision:

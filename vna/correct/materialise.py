@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from vna.archive import Archive
-from vna.archive.revisions import number_of, revisions_of
 from vna.correct.result import CorrectOptions, CorrectResult
 from vna.errors import VnaError
 from vna.model import Outcome, Progress, Report, silent
@@ -22,7 +21,7 @@ def materialise(archive: Archive, options: CorrectOptions, *, dry_run: bool = Fa
     studies, written, refusals = set(), 0, []
     for done, row in enumerate(due, 1):
         study = str(row["received_StudyInstanceUID"])
-        number = number_of(revisions_of(archive.store, study), row["sha256"])
+        number = archive.revisions(study).number(row["sha256"])
         path = f"{row['path'].removesuffix('.dcm')}.r{number}.dcm"
         try:
             if not archive.store.exists(path):

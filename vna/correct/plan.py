@@ -10,21 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from vna.archive import Archive
-from vna.archive.effective import edited, read_stored_header
-from vna.archive.revisions import ElementChange, Revision, changes_of, revisions_of
+from vna.archive.effective import edited_elements, read_stored
+from vna.archive.revisions import ElementChange, StudyRevisions
 from vna.correct.request import Assignment, Rule
 from vna.correct.result import CorrectOptions, CorrectResult
-from vna.errors import ConfigError, DigestMismatchError, RefusedError, VnaError
+from vna.errors import ConfigError, RefusedError, VnaError
 from vna.model import Outcome, Progress, Report, silent
-from vna.part10 import read_head
-from vna.part10.edit import Change, edit_header
-from vna.part10.elements import DEFLATED_UIDS, EXPLICIT_LE, Encoding, StructureError, encoding_of
+from vna.part10.edit import Change, edit_elements
+from vna.part10.elements import Encoding, StructureError
 from vna.part10.json_model import element_json
 from vna.part10.original import Attribution
-from vna.part10.raw import RawElement, read_elements, read_items
+from vna.part10.raw import RawElement, declared_character_set, find, read_elements, read_items
 from vna.part10.values import CharacterSetError
 
-_SPECIFIC_CHARACTER_SET = 0x00080005
 _COLUMNS = ("sha256", "path", "received_StudyInstanceUID", "study_hash")
 _FILEABLE = "status IN ('stored', 'flagged')"
 
@@ -35,10 +33,7 @@ class PlannedObject:
 
     sha256: str
     path: str
-    transfer_syntax_uid: str
     changes: tuple[ElementChange, ...]
-    header: bytes
-    """The header with the changes in place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +90,7 @@ def selected(archive: Archive, rule: Rule, options: CorrectOptions) -> list[dict
 def _study(
     archive: Archive, rule: Rule, options: CorrectOptions, attribution: Attribution, study: str, rows: list[dict[str, Any]]
 ) -> PlannedStudy:
-    revisions = revisions_of(archive.store, study)
+    revisions = archive.revisions(study)
     objects, refusals = [], []
     for row in rows:
         try:
@@ -113,35 +108,30 @@ def _object(
     rule: Rule,
     options: CorrectOptions,
     attribution: Attribution,
-    revisions: Sequence[Revision],
+    revisions: StudyRevisions,
     row: Mapping[str, Any],
 ) -> PlannedObject | None:
     """Compare one object, as its revisions leave it, with what the rule wants. Raises VnaError where it cannot be changed."""
-    fallback = options.fallback_character_set.encode("ascii", "replace")
     with archive.open_object(row["path"]) as file:
-        try:
-            head = read_head(file)
-        except ValueError as exc:
-            raise DigestMismatchError(f"the stored object is damaged: {exc}") from exc
-        header, _ = read_stored_header(file, head.transfer_syntax_uid)
-    for revision, changes in changes_of(revisions, row["sha256"]):
-        header = edited(header, head.transfer_syntax_uid, changes, revision, fallback)
-    encoding = EXPLICIT_LE if head.transfer_syntax_uid in DEFLATED_UIDS else encoding_of(head.transfer_syntax_uid)
+        stored = read_stored(file)
+    before, encoding = edited_elements(stored, revisions.standing(row["sha256"])), stored.encoding
     wanted = [_wanted(assignment, row, number) for number, assignment in enumerate(rule.assignments)]
-    elements = read_elements(header, encoding)
-    due: list[ElementChange] = []
-    for change in wanted:
-        try:
-            alone = edit_header(header, encoding, [change], attribution, fallback_character_set=fallback)
-        except (StructureError, CharacterSetError, ValueError) as exc:
-            raise RefusedError(f"{type(exc).__name__}: {exc}") from exc
-        if alone.changed:
-            new = None if change.value is None else _json_of(read_elements(alone.data, encoding), change.path, encoding)
-            due.append(ElementChange(change.path, change.vr, new, _json_of(elements, change.path, encoding)))
-    if not due:
-        return None
-    result = edit_header(header, encoding, [each.as_change() for each in due], attribution, fallback_character_set=fallback)
-    return PlannedObject(row["sha256"], row["path"], head.transfer_syntax_uid, tuple(due), result.data)
+    try:
+        result = edit_elements(
+            before,
+            encoding,
+            wanted,
+            attribution,
+            fallback_character_set=options.fallback_character_set.encode("ascii", "replace"),
+        )
+    except (StructureError, CharacterSetError, ValueError) as exc:
+        raise RefusedError(f"{type(exc).__name__}: {exc}") from exc
+    due = []
+    for change in wanted if result.changed else ():
+        old, new = (_json_of(elements, change.path, encoding) for elements in (before, result.elements))
+        if old != new:
+            due.append(ElementChange(change.path, change.vr, new, old))
+    return PlannedObject(row["sha256"], row["path"], tuple(due)) if due else None
 
 
 def _wanted(assignment: Assignment, row: Mapping[str, Any], number: int) -> Change:
@@ -158,16 +148,16 @@ def _wanted(assignment: Assignment, row: Mapping[str, Any], number: int) -> Chan
 
 def _json_of(elements: Sequence[RawElement], path: tuple[int, ...], encoding: Encoding) -> dict[str, Any] | None:
     """Give the element at a path as JSON, None where it is absent."""
-    charset = next((each.value.rstrip(b" \0") for each in elements if each.tag == _SPECIFIC_CHARACTER_SET), b"")
-    level, here = list(elements), encoding
+    charset = declared_character_set(elements)
+    level, here = elements, encoding
     for tag, number in zip(path[:-1:2], path[1::2], strict=True):
-        sequence = next((each for each in level if each.tag == tag), None)
+        sequence = find(level, tag)
         items = read_items(sequence, here) if sequence is not None else []
         if number >= len(items):
             return None
         level, here = read_elements(items[number].content, items[number].encoding), items[number].encoding
-        charset = next((each.value.rstrip(b" \0") for each in level if each.tag == _SPECIFIC_CHARACTER_SET), charset)
-    found = next((each for each in level if each.tag == path[-1]), None)
+        charset = declared_character_set(level, charset)
+    found = find(level, path[-1])
     return None if found is None else element_json(found, here, charset)
 
 

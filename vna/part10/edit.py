@@ -9,17 +9,29 @@ Nouns: change (a new value for one element, or its removal), attribution (who ch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from vna.part10.elements import ITEM, ITEM_DELIMITER, SEQUENCE_DELIMITER, UNDEFINED, Encoding, StructureError, header_bytes
-from vna.part10.original import Attribution, original_attributes_item, with_item
-from vna.part10.raw import RawElement, place, read_elements, read_items
-from vna.part10.values import CharacterSetError, Value, convert_to_utf8, encode_value
+from vna.part10.elements import ITEM, Encoding, StructureError, header_bytes
+from vna.part10.original import Attribution, original_attributes_item, with_item, with_our_equipment
+from vna.part10.raw import (
+    SPECIFIC_CHARACTER_SET,
+    RawElement,
+    declared_character_set,
+    find,
+    item_of,
+    place,
+    read_elements,
+    read_items,
+    sequence_of,
+)
+from vna.part10.references import ORIGINAL_ATTRIBUTES, with_uids
+from vna.part10.values import BYTES_VRS, CharacterSetError, Value, convert_to_utf8, encode_value
 
-SPECIFIC_CHARACTER_SET = 0x00080005
-ORIGINAL_ATTRIBUTES = 0x04000561
 UTF8 = b"ISO_IR 192"
+SIGNATURES = frozenset((0x4FFE0001, 0xFFFAFFFA))
+"""MAC Parameters and Digital Signatures Sequence (PS3.3 C.12.1.1.3): a changed data set is not what was signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +50,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class EditedHeader:
-    """The new bytes, the top-level tags that changed, and whether the whole header had to become UTF-8 for the new values."""
+    """The new elements, the top-level tags that changed, and whether all text had to become UTF-8 for the new values."""
 
-    data: bytes
+    elements: tuple[RawElement, ...]
     changed: tuple[int, ...]
     is_converted: bool = False
+
+    @property
+    def data(self) -> bytes:
+        """The new header's bytes."""
+        return b"".join([element.raw for element in self.elements])
 
 
 def edit_header(
@@ -53,34 +70,61 @@ def edit_header(
     *,
     fallback_character_set: bytes = b"",
 ) -> EditedHeader:
+    """Apply ``changes`` to the bytes of a header; see :func:`edit_elements`."""
+    elements = read_elements(header, encoding)
+    return edit_elements(elements, encoding, changes, attribution, fallback_character_set=fallback_character_set)
+
+
+def edit_elements(
+    before: Sequence[RawElement],
+    encoding: Encoding,
+    changes: Sequence[Change],
+    attribution: Attribution,
+    *,
+    uids: Mapping[str, str] = MappingProxyType({}),
+    signatures: Sequence[RawElement] = (),
+    fallback_character_set: bytes = b"",
+) -> EditedHeader:
     """Apply ``changes`` to a data set's header and append one item to its Original Attributes Sequence.
 
-    Idempotent: changes that are all in place already give back the same bytes, with no new item. A value that the object's
-    Specific Character Set cannot hold converts all text of the header to ISO_IR 192; text that is not what the set says then
-    needs ``fallback_character_set`` (a value of (0008,0005)). Raises StructureError where the header cannot be walked or a path
-    leads nowhere, and :class:`~vna.part10.values.CharacterSetError` where text cannot be converted without guessing.
+    Idempotent: changes that are all in place already give back the same elements, with no new item. References to the UIDs
+    ``uids`` get the new ones. A value that the object's Specific Character Set cannot hold converts all text of the header to
+    ISO_IR 192; text that is not what the set says then needs ``fallback_character_set`` (a value of (0008,0005)). Where
+    something changed, digital signatures are removed and recorded - ``signatures`` are those that stand behind the pixel data,
+    which the caller then leaves out - and the Contributing Equipment Sequence names us, once. Raises StructureError where the
+    header cannot be walked or a path leads nowhere, and :class:`~vna.part10.values.CharacterSetError` where text cannot be
+    converted without guessing.
     """
-    before = read_elements(header, encoding)
-    character_set = _declared(before)
+    character_set = declared_character_set(before)
+    relabelled = next((change for change in changes if change.path == (SPECIFIC_CHARACTER_SET,)), None)
+    is_converted = False
     try:
-        after, changed = _apply(before, changes, encoding, character_set)
-        is_converted = False
+        after, changed = _apply(before, changes, encoding, _new_set(relabelled, character_set))
     except CharacterSetError:
+        if relabelled is not None:
+            raise
         utf8 = convert_to_utf8(before, encoding, character_set, fallback_character_set)
         after, changed = _apply(utf8, changes, encoding, UTF8)
         is_converted = True
+    if uids:
+        after, renamed = with_uids(after, encoding, uids)
+        changed = tuple(sorted({*changed, *renamed}))
     if not changed:
-        return EditedHeader(bytes(header), ())
-    if is_converted and SPECIFIC_CHARACTER_SET not in changed:
-        changed = (SPECIFIC_CHARACTER_SET, *changed)
-    item = original_attributes_item(before, changed, attribution, encoding, character_set)
-    existing = next((element for element in after if element.tag == ORIGINAL_ATTRIBUTES), None)
-    place(after, with_item(ORIGINAL_ATTRIBUTES, existing, item, encoding))
-    return EditedHeader(b"".join(element.raw for element in after), changed, is_converted)
+        return EditedHeader(tuple(before), ())
+    after = [element for element in after if element.tag not in SIGNATURES]
+    signed = [element.tag for element in (*before, *signatures) if element.tag in SIGNATURES]
+    changed = tuple(sorted({*changed, *signed, *((SPECIFIC_CHARACTER_SET,) if is_converted else ())}))
+    item = original_attributes_item((*before, *signatures), changed, attribution, encoding, character_set)
+    place(after, with_item(ORIGINAL_ATTRIBUTES, find(after, ORIGINAL_ATTRIBUTES), item, encoding))
+    equipment = with_our_equipment(after, encoding)
+    after = _with_group_lengths(after, {tag >> 16 for tag in (*changed, ORIGINAL_ATTRIBUTES, *equipment)}, encoding)
+    return EditedHeader(tuple(after), changed, is_converted)
 
 
-def _declared(elements: Sequence[RawElement]) -> bytes:
-    return next((element.value.rstrip(b" \0") for element in elements if element.tag == SPECIFIC_CHARACTER_SET), b"")
+def _new_set(change: Change | None, old: bytes) -> bytes:
+    if change is None or change.value is None:
+        return old if change is None else b""
+    return "\\".join(map(str, change.value)).encode("ascii", "replace")
 
 
 def _apply(
@@ -91,10 +135,10 @@ def _apply(
     changed: dict[int, None] = {}
     for change in changes:
         tag = change.path[0]
-        old = next((element for element in result if element.tag == tag), None)
+        old = find(result, tag)
         new = _changed(old, change, encoding, character_set)
         if new is None and old is not None:
-            result.remove(old)
+            result = [element for element in result if element.tag != tag]
             changed[tag] = None
         elif new is not None and (old is None or not _same(old, new)):
             place(result, new)
@@ -103,9 +147,11 @@ def _apply(
 
 
 def _same(old: RawElement, new: RawElement) -> bool:
-    """Compare values without their padding; a sequence is compared as it stands."""
-    if new.vr == b"SQ" or old.is_undefined:
-        return old.raw == new.raw
+    """Compare text without its padding; numbers, bytes and sequences as they stand."""
+    if old.raw == new.raw:
+        return True
+    if new.vr == b"SQ" or old.is_undefined or new.vr in BYTES_VRS:
+        return False
     return old.value.rstrip(b" \0") == new.value.rstrip(b" \0")
 
 
@@ -140,17 +186,22 @@ def _with_nested(old: RawElement | None, change: Change, encoding: Encoding, cha
         raise StructureError("STRUCTURE", f"({tag >> 16:04X},{tag & 0xFFFF:04X}) has no item {number}")
     item = items[number]
     inner = read_elements(item.content, item.encoding)
-    after, changed = _apply(
-        inner, [Change(tuple(rest), change.vr, change.value)], item.encoding, _declared(inner) or character_set
-    )
+    nested = Change(tuple(rest), change.vr, change.value)
+    after, changed = _apply(inner, [nested], item.encoding, declared_character_set(inner, character_set))
     if not changed:
         return old
-    content = b"".join(element.raw for element in after)
-    length = UNDEFINED if item.is_undefined else len(content)
-    end = header_bytes(ITEM_DELIMITER, b"", 0, item.encoding) if item.is_undefined else b""
+    after = [element for element in after if element.tag not in SIGNATURES]
+    after = _with_group_lengths(after, {each >> 16 for each in changed}, item.encoding)
     raws = [each.raw for each in items]
-    raws[number] = header_bytes(ITEM, b"", length, item.encoding) + content + end
-    if not old.is_undefined:
-        return RawElement.of(tag, old.vr, b"".join(raws), encoding)
-    end = header_bytes(SEQUENCE_DELIMITER, b"", 0, item.encoding)
-    return RawElement.of(tag, old.vr, b"".join(raws) + end, encoding, length=UNDEFINED)
+    raws[number] = item_of(item, b"".join(element.raw for element in after))
+    return sequence_of(old, raws, encoding)
+
+
+def _with_group_lengths(elements: list[RawElement], groups: set[int], encoding: Encoding) -> list[RawElement]:
+    """Bring the (retired) group lengths of changed groups up to date, where there are any (PS3.5 7.2)."""
+    for index, element in enumerate(elements):
+        if element.tag & 0xFFFF == 0 and element.tag >> 16 in groups:
+            length = sum(len(each.raw) for each in elements if each.tag >> 16 == element.tag >> 16 and each is not element)
+            value = length.to_bytes(4, "little" if encoding.little_endian else "big")
+            elements[index] = RawElement.of(element.tag, element.vr, value, encoding)
+    return elements

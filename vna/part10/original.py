@@ -12,21 +12,10 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vna.part10.elements import (
-    ITEM,
-    SEQUENCE_DELIMITER,
-    UNDEFINED,
-    Encoding,
-    element_bytes,
-    header_bytes,
-    is_private,
-    sequence_bytes,
-    vr_of,
-)
-from vna.part10.raw import RawElement, read_items
+from vna.part10.elements import ITEM, Encoding, StructureError, element_bytes, header_bytes, is_private, sequence_bytes, vr_of
+from vna.part10.raw import SPECIFIC_CHARACTER_SET, RawElement, find, place, read_items, sequence_of
 
 _PATIENT_ID, _ISSUER_OF_PATIENT_ID = 0x00100020, 0x00100021
-_SPECIFIC_CHARACTER_SET = 0x00080005
 
 _FORMS = {
     b"DA": rb"(\d{8})?",
@@ -63,13 +52,13 @@ def original_attributes_item(
     The Issuer of Patient ID is recorded with every Patient ID, a private element with its creator, and the character set
     whenever prior values are not plain ASCII, so that they stay readable after the object was converted.
     """
-    old = {element.tag: element for element in reversed(before)}
+    old = {element.tag: element for element in before}
     tags = set(changed)
     if _PATIENT_ID in tags:
         tags.add(_ISSUER_OF_PATIENT_ID)
     tags |= {tag & 0xFFFF0000 | (tag & 0xFFFF) >> 8 for tag in changed if is_private(tag) and tag & 0xFFFF > 0xFF} & set(old)
     if character_set and any(tag in old and not old[tag].value.isascii() for tag in tags):
-        tags.add(_SPECIFIC_CHARACTER_SET)
+        tags.add(SPECIFIC_CHARACTER_SET)
     modified: list[bytes] = []
     nonconforming: list[bytes] = []
     for tag in sorted(tags):
@@ -98,15 +87,45 @@ def _described(
 
 
 def with_item(tag: int, existing: RawElement | None, item: bytes, encoding: Encoding) -> RawElement:
-    """Append one item to a sequence, or begin it; the items that are there stay byte for byte."""
+    """Append one item to a sequence, or begin it; the items that are there stay byte for byte.
+
+    Raises StructureError for a sequence that some system wrote as UN: its items are implicit VR, which prior values are not.
+    """
     raw = header_bytes(ITEM, b"", len(item), encoding) + item
     if existing is None:
         return RawElement.of(tag, b"SQ", raw, encoding)
-    items = b"".join(each.raw for each in read_items(existing, encoding))
-    if not existing.is_undefined:
-        return RawElement.of(tag, existing.vr, items + raw, encoding)
-    end = header_bytes(SEQUENCE_DELIMITER, b"", 0, encoding)
-    return RawElement.of(tag, existing.vr, items + raw + end, encoding, length=UNDEFINED)
+    if existing.vr == b"UN" and existing.value:
+        raise StructureError("STRUCTURE", "an earlier Original Attributes Sequence is encoded as UN")
+    if existing.vr == b"UN":
+        return RawElement.of(tag, b"SQ", raw, encoding)
+    return sequence_of(existing, [*(each.raw for each in read_items(existing, encoding)), raw], encoding)
+
+
+_CONTRIBUTING_EQUIPMENT = 0x0018A001
+
+
+def with_our_equipment(elements: list[RawElement], encoding: Encoding) -> tuple[int, ...]:
+    """Name us once in the Contributing Equipment Sequence, as equipment that modified the object (PS3.3 C.12.1.1.5).
+
+    Gives the tags that this changed. The item holds nothing that could differ between two runs or releases.
+    """
+    code = (
+        element_bytes(0x00080100, b"SH", b"109103", encoding)
+        + element_bytes(0x00080102, b"SH", b"DCM", encoding)
+        + element_bytes(0x00080104, b"LO", b"Modifying Equipment", encoding)
+    )
+    item = (
+        element_bytes(0x00080070, b"LO", b"vna", encoding)
+        + element_bytes(0x0018A003, b"ST", b"Corrected attributes of the header", encoding)
+        + sequence_bytes(0x0040A170, [code], encoding)
+    )
+    existing = find(elements, _CONTRIBUTING_EQUIPMENT)
+    if existing is not None and existing.vr == b"UN":
+        return ()
+    if existing is not None and any(each.content == item for each in read_items(existing, encoding)):
+        return ()
+    place(elements, with_item(_CONTRIBUTING_EQUIPMENT, existing, item, encoding))
+    return (_CONTRIBUTING_EQUIPMENT,)
 
 
 def _conforms(element: RawElement) -> bool:

@@ -1,4 +1,4 @@
-"""Find where a data set's header ends and its pixel data begin, reading no more than it must."""
+"""Find where a data set's header ends and its pixel data begin and end, reading no more than it must."""
 
 from __future__ import annotations
 
@@ -7,62 +7,79 @@ from typing import BinaryIO
 from vna.part10.elements import (
     DOUBLE_FLOAT_PIXEL_DATA,
     FLOAT_PIXEL_DATA,
+    ITEM,
     PIXEL_DATA,
+    SEQUENCE_DELIMITER,
+    UNDEFINED,
     Encoding,
     StructureError,
     TruncatedError,
     read_header,
-    skip_value,
 )
+from vna.part10.raw import RawElement, read_elements, walk
 
-_FIRST_READ = 64 << 10
-_PIXELS = frozenset((PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA))
+PIXELS = frozenset((PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA))
+_FIRST_READ = 16 << 10
 _LIMIT = 1 << 30
+_LONGEST_TAIL = 64 << 20
+_LONGEST_HEAD = 12
 
 
-def read_header_bytes(file: BinaryIO, encoding: Encoding, *, limit: int = _LIMIT) -> bytes:
-    """Read a data set up to its pixel data (or its end) from where ``file`` stands, and leave ``file`` there.
+def read_header_elements(file: BinaryIO, encoding: Encoding, *, limit: int = _LIMIT) -> tuple[list[RawElement], int]:
+    """Read a data set's elements up to its pixel data (or its end) from where ``file`` stands; tell where the pixel data begin.
 
     Raises StructureError where the bytes cannot be walked, and for a header longer than ``limit`` bytes.
     """
     start = file.tell()
-    data = file.read(_FIRST_READ)
-    at = 0
+    elements: list[RawElement] = []
+    data, at, base = file.read(_FIRST_READ), 0, 0
     while True:
-        try:
-            at = _walk(data, at, encoding)
-            if at < len(data):
-                break
-            more = file.read(len(data))
-            if not more:
-                break
-            data += more
-        except _MoreNeeded as exc:
-            at = exc.at
-            more = file.read(max(len(data), _FIRST_READ))
-            if not more:
-                raise TruncatedError from None
-            data += more
-        if len(data) > limit:
+        at = walk(data, at, encoding, elements, PIXELS, base=base)
+        rest = data[at - base :]
+        if len(rest) >= 4 and _tag(rest, encoding) in PIXELS:
+            break
+        more = file.read(max(2 * len(data), _FIRST_READ))
+        if not more:
+            if rest:
+                raise TruncatedError
+            break
+        data, base = rest + more, at
+        if at + len(data) > limit:
             raise StructureError("OVERSIZE_VALUE", "the header is longer than the limit")
-    file.seek(start + at)
-    return data[:at]
+    return elements, start + at
 
 
-class _MoreNeeded(Exception):  # noqa: N818 - a signal between the two functions here
-    def __init__(self, at: int) -> None:
-        super().__init__()
-        self.at = at
+def read_tail(file: BinaryIO, at: int, encoding: Encoding) -> tuple[list[RawElement], int]:
+    """Read the elements behind the pixel data whose element begins at ``at``, and tell where they begin.
+
+    Gives none for a data set without pixel data. Raises StructureError where the pixel data or what follows cannot be walked.
+    """
+    size = file.seek(0, 2)
+    if at >= size:
+        return [], size
+    file.seek(at)
+    _, _, length, value_at = read_header(file.read(_LONGEST_HEAD), 0, encoding)
+    end = at + value_at + length if length != UNDEFINED else _end_of_fragments(file, at + value_at, encoding)
+    if end > size:
+        raise TruncatedError
+    if size - end > _LONGEST_TAIL:
+        raise StructureError("OVERSIZE_VALUE", "what follows the pixel data is longer than the limit")
+    file.seek(end)
+    return read_elements(file.read(), encoding), end
 
 
-def _walk(data: bytes, at: int, encoding: Encoding) -> int:
-    """Give the offset of the pixel data's element, or the length of ``data`` when everything in it was walked."""
-    while at < len(data):
-        try:
-            header = read_header(data, at, encoding)
-            if header[0] in _PIXELS:
-                return at
-            at = skip_value(data, header, encoding)
-        except TruncatedError:
-            raise _MoreNeeded(at) from None
-    return at
+def _end_of_fragments(file: BinaryIO, at: int, encoding: Encoding) -> int:
+    while True:
+        file.seek(at)
+        head = file.read(8)
+        tag, _, length, _ = read_header(head, 0, encoding)
+        if tag == SEQUENCE_DELIMITER:
+            return at + 8
+        if tag != ITEM:
+            raise StructureError("UNTERMINATED_PIXEL", "the pixel data are not made of items")
+        at += 8 + length
+
+
+def _tag(head: bytes, encoding: Encoding) -> int:
+    order = "little" if encoding.little_endian else "big"
+    return int.from_bytes(head[:2], order) << 16 | int.from_bytes(head[2:4], order)

@@ -8,27 +8,22 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from indexer.text import character_set as declared_set
-from vna.part10.elements import (
-    ITEM,
-    ITEM_DELIMITER,
-    SEQUENCE_DELIMITER,
-    UNDEFINED,
-    Encoding,
-    StructureError,
-    header_bytes,
-    vr_of,
-)
-from vna.part10.raw import RawElement, place, read_elements, read_items
+from vna.part10.elements import Encoding, StructureError, vr_of
+from vna.part10.raw import SPECIFIC_CHARACTER_SET, RawElement, find, item_of, place, read_elements, read_items, sequence_of
 
 Value: TypeAlias = "str | int | float | tuple[object, ...]"
 """One value: text, a number, base64 text for the binary VRs, or for SQ an item (a tuple of changes)."""
+
+BYTES_VRS = frozenset(
+    (b"AT", b"FD", b"FL", b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SL", b"SS", b"SV", b"UL", b"UN", b"US", b"UV")
+)
+"""The value representations in which no byte is padding that may be left out of account."""
 
 TEXT_VRS = frozenset(("SH", "LO", "ST", "LT", "UC", "UT", "PN"))
 """The value representations that Specific Character Set governs (PS3.5 6.1.2.3)."""
 
 _NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 _BINARY = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
-_SPECIFIC_CHARACTER_SET = 0x00080005
 
 
 class CharacterSetError(ValueError):
@@ -65,9 +60,12 @@ def _encoded(text: str, vr: str, specific_character_set: bytes) -> bytes:
         raise ValueError(f"VR {vr} holds the default character repertoire only")
     codec = declared_set(specific_character_set).encodings[0] if specific_character_set else "ascii"
     try:
-        return text.encode("ascii" if codec == "iso8859" else codec)
+        data = text.encode("ascii" if codec == "iso8859" else codec)
     except UnicodeEncodeError as exc:
         raise CharacterSetError("the object's character set cannot hold a new value") from exc
+    if codec == "shift_jis" and len(data) != len(text):  # ISO_IR 13 is its single-byte part only (PS3.3 Table C.12-2)
+        raise CharacterSetError("the object's character set cannot hold a new value")
+    return data
 
 
 def convert_to_utf8(
@@ -79,7 +77,7 @@ def convert_to_utf8(
     CharacterSetError for bytes that are not what the set says, where ``fallback`` does not read them either.
     """
     result = [_converted(element, encoding, specific_character_set, fallback) for element in elements]
-    place(result, RawElement.of(_SPECIFIC_CHARACTER_SET, b"CS", b"ISO_IR 192", encoding))
+    place(result, RawElement.of(SPECIFIC_CHARACTER_SET, b"CS", b"ISO_IR 192", encoding))
     return result
 
 
@@ -110,14 +108,9 @@ def _converted_sequence(element: RawElement, encoding: Encoding, declared: bytes
     raws = []
     for item in items:
         inner = read_elements(item.content, item.encoding)
-        if any(each.tag == _SPECIFIC_CHARACTER_SET and each.value.strip(b" \0") for each in inner):
+        own = find(inner, SPECIFIC_CHARACTER_SET)
+        if own is not None and own.value.strip(b" \0"):
             raws.append(item.raw)
             continue
-        content = b"".join(_converted(each, item.encoding, declared, fallback).raw for each in inner)
-        length = UNDEFINED if item.is_undefined else len(content)
-        end = header_bytes(ITEM_DELIMITER, b"", 0, item.encoding) if item.is_undefined else b""
-        raws.append(header_bytes(ITEM, b"", length, item.encoding) + content + end)
-    if not element.is_undefined:
-        return RawElement.of(element.tag, element.vr, b"".join(raws), encoding)
-    end = header_bytes(SEQUENCE_DELIMITER, b"", 0, items[0].encoding if items else encoding)
-    return RawElement.of(element.tag, element.vr, b"".join(raws) + end, encoding, length=UNDEFINED)
+        raws.append(item_of(item, b"".join(_converted(each, item.encoding, declared, fallback).raw for each in inner)))
+    return sequence_of(element, raws, encoding)

@@ -11,7 +11,6 @@ import pytest
 
 from tests.support.instances import real_image_files
 from vna.archive import Archive
-from vna.archive.revisions import revisions_of
 from vna.correct import CorrectOptions, apply, load_rules, materialise, plan, revert, rule_of_settings
 from vna.errors import ConfigError, RefusedError
 from vna.ingest import IngestOptions
@@ -97,7 +96,7 @@ def test_one_revision_of_several_can_be_taken_back(archive: Archive) -> None:
     revert(archive, one, number=1)
     row = archive.select("status = 'stored'", [study])[0]
     assert (row["PatientID"], row["AccessionNumber"]) == (row["received_PatientID"], "B")
-    assert [each.number for each in revisions_of(archive.store, study)] == [1, 2, 3]
+    assert [each.number for each in archive.revisions(study).all] == [1, 2, 3]
 
 
 def test_rules_compute_values_in_sql(archive: Archive, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_parameters_are_bound_and_sums_are_integers(url: str) -> None:
 def test_the_view_has_received_values_beside_every_dicom_column(url: str) -> None:
     con = connect(url)
     names = [column[0] for column in con.execute("SELECT * FROM instances").description or ()]
-    assert names == [*INSTANCES.names, *(f"received_{column.name}" for column in DICOM_COLUMNS), "revision"]
+    assert names == [*INSTANCES.names, *(f"received_{column.name}" for column in DICOM_COLUMNS), "received_status", "revision"]
 
 
 def test_the_highest_revision_of_an_object_overlays_it(url: str, tmp_path: Path) -> None:
