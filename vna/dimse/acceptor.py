@@ -172,7 +172,8 @@ class Acceptor:
             min_rate=limits.min_rate,
             min_rate_after_s=limits.min_rate_after_s,
         )
-        log.info("association with %r at %s: %d contexts", self._calling, self.address, len(self._contexts))
+        software = request.implementation[:16]
+        log.info("association with %r (%r) at %s: %d contexts", self._calling, software, self.address, len(self._contexts))
         self._tell(EventKind.ASSOCIATION)
 
     def _check(self, request: AssociateRequest) -> None:

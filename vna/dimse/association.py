@@ -19,7 +19,7 @@ from vna.dimse.limits import IDENTIFIER_BYTES, MIN_RATE
 from vna.dimse.messages import MessageStream
 from vna.dimse.negotiation import AssociateAccept, Context, Proposal
 from vna.dimse.wire import Wire, aborted, tune
-from vna.errors import ConfigError, DimseStatusError, PeerError
+from vna.errors import ConfigError, DimseStatusError
 from vna.model import Local, Node
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,6 @@ class Association:
         *,
         scp_roles: Sequence[str] = (),
         max_pdu: int = MAX_PDU,
-        window: int | None = None,
         timeout_s: float = 0,
     ) -> None:
         self.node = node
@@ -77,9 +76,7 @@ class Association:
         self._message_id = 0
         self.is_open = False
         try:
-            request = negotiation.encode_request(
-                local.ae_title, node.ae_title, proposals, max_pdu=max_pdu, scp_roles=scp_roles, window=window
-            )
+            request = negotiation.encode_request(local.ae_title, node.ae_title, proposals, max_pdu=max_pdu, scp_roles=scp_roles)
         except ValueError as exc:
             raise ConfigError(f"no association can be asked for with these names: {exc}") from exc
         self.wire = Wire(connect(node, local), timeout_s=node.acse_timeout_s)
@@ -92,18 +89,16 @@ class Association:
         self.contexts: tuple[Context, ...] = accept.contexts
         self.accepted = {context.context_id: context for context in accept.contexts if context.result == negotiation.ACCEPTANCE}
         self.peer_max_pdu = accept.max_pdu
-        self.window = accept.window if window is not None else 1
-        self.scp_roles = accept.scp_roles
         self.wire.deadline = float("inf")
         self.wire.set_timeout(self._timeout_s)
-        self._stall_s = max(STALL_S, self._timeout_s)
+        stall_s = max(STALL_S, self._timeout_s)
         self.stream = MessageStream(
             self.wire,
             self.accepted,
             max_pdu=max_pdu,
-            stall_s=self._stall_s,
+            stall_s=stall_s,
             min_rate=MIN_RATE,
-            min_rate_after_s=self._stall_s,
+            min_rate_after_s=stall_s,
         )
         log.debug("association with %s: %d of %d contexts accepted", node.name, len(self.accepted), len(proposals))
 
@@ -213,9 +208,3 @@ class Association:
         if self.is_open:
             self.is_open = False
             self.wire.abort(pdus.BY_USER)
-
-    def failure(self, status: int, what: str, *, transient: bool, hint: str = "") -> PeerError:
-        """Make the error of a failure status."""
-        return DimseStatusError(
-            f"{self.node.name}: {what}", ae_title=self.node.ae_title, status=status, transient=transient, hint=hint
-        )

@@ -61,6 +61,8 @@ def encode(level: str, keys: Mapping[str, str], transfer_syntax: str, *, asks_ch
     With ``asks_charset`` (0008,0005) stands in it even where no value needs it: some peers name their character set only when
     asked. Raises ValueError for a keyword that the dictionary does not know, or a value that the element cannot hold.
     """
+    if level not in LEVELS:
+        raise ValueError(f"{level!r} is no query/retrieve level: {', '.join(LEVELS)}")
     values = {"QueryRetrieveLevel": level, **keys}
     is_special = not all(value.isascii() for value in values.values())
     if is_special or asks_charset:

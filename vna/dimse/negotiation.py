@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from vna.dimse import limits, pdus
@@ -77,12 +77,11 @@ class AssociateRequest:
 
 @dataclass(frozen=True, slots=True)
 class AssociateAccept:
-    """What an A-ASSOCIATE-AC says. ``scp_roles`` are the SOP classes for which the requestor may be SCP (PS3.7 D.3.3.4)."""
+    """What an A-ASSOCIATE-AC says. ``window`` is how many operations may be under way at once, 1 where nothing is said."""
 
     contexts: tuple[Context, ...]
     max_pdu: int
     window: int = 1
-    scp_roles: frozenset[str] = field(default_factory=frozenset)
 
 
 def contexts_for(pairs: Iterable[tuple[str, Sequence[str]]]) -> tuple[Proposal, ...]:
@@ -183,7 +182,7 @@ def decode_accept(data: bytes, proposals: Sequence[Proposal]) -> AssociateAccept
             user = _user_information(body)
     contexts += (Context(proposal.context_id, proposal.abstract_syntax, "", 2) for proposal in asked.values())
     window = 1 if user.window is None else user.window
-    return AssociateAccept(tuple(contexts), user.max_pdu, window, frozenset(user.scp_roles))
+    return AssociateAccept(tuple(contexts), user.max_pdu, window)
 
 
 @dataclass(slots=True)
@@ -191,7 +190,6 @@ class _UserInformation:
     max_pdu: int = 0
     window: int | None = None
     version: str = ""
-    scp_roles: set[str] = field(default_factory=set)
 
 
 def _proposal(body: bytes) -> Proposal:
@@ -229,12 +227,6 @@ def _user_information(body: bytes) -> _UserInformation:
             found.window = int.from_bytes(value[:2], "big")  # operations invoked by who says so; 0 = no limit
         elif kind == _VERSION_NAME:
             found.version = _read(value)
-        elif kind == _ROLE:
-            length = int.from_bytes(_after(value, 0)[:2], "big")
-            if len(value) != length + 4:
-                raise ProtocolError("PDU_PROTOCOL", "a role selection whose UID has another length")
-            if value[-1]:
-                found.scp_roles.add(_read(value[2:-2]))
     if 0 < found.max_pdu < 8:
         raise ProtocolError("PDU_PROTOCOL", "a maximum PDU length in which nothing fits")
     return found

@@ -55,6 +55,11 @@ def test_a_list_of_uids_stays_a_list() -> None:
     assert identifiers.decode(data, EXPLICIT_VR_LITTLE_ENDIAN, ["SOPInstanceUID"])["SOPInstanceUID"] == "1.2\\1.3"
 
 
+def test_an_unknown_level_is_named() -> None:
+    with pytest.raises(ValueError, match="INSTANCE"):
+        identifiers.encode("INSTANCE", {}, EXPLICIT_VR_LITTLE_ENDIAN)
+
+
 def test_an_unknown_keyword_is_named() -> None:
     with pytest.raises(ValueError, match="StudyUID"):
         identifiers.encode("STUDY", {"StudyUID": "1"}, EXPLICIT_VR_LITTLE_ENDIAN)
