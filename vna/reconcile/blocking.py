@@ -98,7 +98,8 @@ def candidates(pacs: People, ris: People, connection: duckdb.DuckDBPyConnection)
             SELECT a.rid AS l, b.rid AS r, min(kind) AS first, max(kind) AS last FROM a_keys a JOIN b_keys b USING (kind, key)
             JOIN (SELECT kind, key FROM blocks WHERE small) USING (kind, key) GROUP BY ALL)
         SELECT l, r FROM pairs JOIN a_records a ON a.rid = l JOIN b_records b ON b.rid = r
-        WHERE NOT (first IN {_DATE_ONLY} AND last IN {_DATE_ONLY}) OR {_ALIKE} ORDER BY l, r"""
+        WHERE CASE WHEN first IN {_DATE_ONLY} AND last IN {_DATE_ONLY} THEN {_ALIKE} WHEN first >= {_WEAK} THEN {_VERY_ALIKE} ELSE true END
+        ORDER BY l, r"""
     ).to_arrow_table()
     for side in "ab":
         connection.execute(
@@ -114,6 +115,11 @@ _ALIKE = (
     " OR jaro_winkler_similarity(array_to_string(a.words, ''), array_to_string(list_reverse(b.words), '')) >= 0.8"
 )
 """Strangers who share a birthday are many: they need a name somewhat alike to be worth a closer look."""
+
+
+_WEAK = next(number for number, kind in enumerate(KINDS) if kind.name.startswith("one rare sound"))
+_VERY_ALIKE = "jaro_winkler_similarity(array_to_string(list_sort(a.words), ''), array_to_string(list_sort(b.words), '')) >= 0.8"
+"""Pairs that only weak keys bring in need names that are nearly the same."""
 
 
 def _keys(number: int, kind: Kind, side: str) -> str:

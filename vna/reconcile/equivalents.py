@@ -195,7 +195,49 @@ PETROV PETROFF
 """
 
 HONORIFICS = frozenset(
-    ["DR", "MR", "MRS", "MS", "MISS", "PROF", "PROFESSOR", "HERR", "FRAU", "MME", "MLLE", "MONSIEUR", "MADAME", "SRTA", "SRA", "DRA", "DIPL", "ING", "DIPLING", "MAG", "DOTT", "DOTTSSA", "PHD", "MD", "DDS", "ESQ", "REV", "SIR", "DAME", "MSTR", "MSC", "BSC", "MBA", "LLM", "SIG", "SIGRA", "DHR", "MEVR", "MVR", "HR", "FR"]
+    [
+        "DR",
+        "MR",
+        "MRS",
+        "MS",
+        "MISS",
+        "PROF",
+        "PROFESSOR",
+        "HERR",
+        "FRAU",
+        "MME",
+        "MLLE",
+        "MONSIEUR",
+        "MADAME",
+        "SRTA",
+        "SRA",
+        "DRA",
+        "DIPL",
+        "ING",
+        "DIPLING",
+        "MAG",
+        "DOTT",
+        "DOTTSSA",
+        "PHD",
+        "MD",
+        "DDS",
+        "ESQ",
+        "REV",
+        "SIR",
+        "DAME",
+        "MSTR",
+        "MSC",
+        "BSC",
+        "MBA",
+        "LLM",
+        "SIG",
+        "SIGRA",
+        "DHR",
+        "MEVR",
+        "MVR",
+        "HR",
+        "FR",
+    ]
 )
 """Titles that clerks type into name components (PS3.5 6.2.1 has prefix and suffix components for them)."""
 
@@ -203,7 +245,52 @@ GENERATIONS = {"JR": 2, "JUNIOR": 2, "JNR": 2, "SR": 1, "SENIOR": 1, "SNR": 1, "
 """Suffixes that tell fathers from sons."""
 
 PARTICLES = frozenset(
-    ["VAN", "VON", "DE", "DER", "DEN", "DEL", "DELLA", "DELLO", "DI", "DA", "DOS", "DAS", "DO", "DU", "DES", "LA", "LE", "LAS", "LOS", "EL", "AL", "TEN", "TER", "TE", "ZU", "ZUM", "ZUR", "VOM", "AF", "AV", "BIN", "BEN", "IBN", "BINT", "BINTE", "Y", "E", "T", "S", "OP", "IN", "HET", "UND", "AN"]
+    [
+        "VAN",
+        "VON",
+        "DE",
+        "DER",
+        "DEN",
+        "DEL",
+        "DELLA",
+        "DELLO",
+        "DI",
+        "DA",
+        "DOS",
+        "DAS",
+        "DO",
+        "DU",
+        "DES",
+        "LA",
+        "LE",
+        "LAS",
+        "LOS",
+        "EL",
+        "AL",
+        "TEN",
+        "TER",
+        "TE",
+        "ZU",
+        "ZUM",
+        "ZUR",
+        "VOM",
+        "AF",
+        "AV",
+        "BIN",
+        "BEN",
+        "IBN",
+        "BINT",
+        "BINTE",
+        "Y",
+        "E",
+        "T",
+        "S",
+        "OP",
+        "IN",
+        "HET",
+        "UND",
+        "AN",
+    ]
 )
 """Words of a family name that lists keep, drop or join as they like."""
 
@@ -214,19 +301,103 @@ GLUED = frozenset(("O", "MC", "MAC", "D", "L", "FITZ", "SAINT", "ST"))
 """Beginnings that belong to the word after them (O BRIEN, MC DONALD, D ANGELO, ST JOHN)."""
 
 NO_NAME = frozenset(
-    ["UNKNOWN", "UNK", "UNBEKANNT", "INCONNU", "DESCONOCIDO", "SCONOSCIUTO", "ONBEKEND", "ANONYMOUS", "ANON", "ANONYM", "NONE", "NULL", "NA", "NN", "XX", "XXX", "XXXX", "NONAME", "NOTKNOWN", "UNIDENTIFIED", "TRAUMA", "UNNAMED", "NOBODY", "KEINNAME", "NOMBRE", "PATIENT"]
+    [
+        "UNKNOWN",
+        "UNK",
+        "UNBEKANNT",
+        "INCONNU",
+        "DESCONOCIDO",
+        "SCONOSCIUTO",
+        "ONBEKEND",
+        "ANONYMOUS",
+        "ANON",
+        "ANONYM",
+        "NONE",
+        "NULL",
+        "NA",
+        "NN",
+        "XX",
+        "XXX",
+        "XXXX",
+        "NONAME",
+        "NOTKNOWN",
+        "UNIDENTIFIED",
+        "TRAUMA",
+        "UNNAMED",
+        "NOBODY",
+        "KEINNAME",
+        "NOMBRE",
+        "PATIENT",
+    ]
 )
 """Words that stand for a missing name; they are no evidence."""
 
 BABY = frozenset(
-    ["BABY", "BABYBOY", "BABYGIRL", "BABYOF", "BOYOF", "GIRLOF", "NEWBORN", "NEONATE", "NEONAT", "INFANT", "INF", "NB", "BB", "BG", "BOY", "GIRL", "KIND", "SAUGLING", "NEUGEBORENES", "RN", "BEBE", "NEONATO", "SON", "DAUGHTER", "BABYS", "NOUVEAUNE", "BO"]
+    [
+        "BABY",
+        "BABYBOY",
+        "BABYGIRL",
+        "BABYOF",
+        "BOYOF",
+        "GIRLOF",
+        "NEWBORN",
+        "NEONATE",
+        "NEONAT",
+        "INFANT",
+        "INF",
+        "NB",
+        "BB",
+        "BG",
+        "BOY",
+        "GIRL",
+        "KIND",
+        "SAUGLING",
+        "NEUGEBORENES",
+        "RN",
+        "BEBE",
+        "NEONATO",
+        "SON",
+        "DAUGHTER",
+        "BABYS",
+        "NOUVEAUNE",
+        "BO",
+    ]
 )
 """Words that name a newborn without a given name; MALE, FEMALE, OF, TWIN and a letter may stand around them."""
 
 BABY_AROUND = frozenset(("OF", "MALE", "FEMALE", "TWIN", "TRIPLET", "A", "B", "C", "1", "2", "3", "I", "II", "III", "DE", "VON"))
 
 TEST_WORDS = frozenset(
-    ["TEST", "TESTPATIENT", "TESTPAT", "TESTING", "TESTER", "PATIENTTEST", "PHANTOM", "PHANTOME", "FANTOM", "QA", "QC", "QAQC", "DEMO", "DUMMY", "CALIBRATION", "KALIBRIERUNG", "SERVICE", "ZZTEST", "ZZZTEST", "XXTEST", "ZTEST", "TESTPERSON", "TESTUSER", "WATERPHANTOM", "PHANTOMTEST", "TESTE", "TESTPATIENTIN", "ACRPHANTOM"]
+    [
+        "TEST",
+        "TESTPATIENT",
+        "TESTPAT",
+        "TESTING",
+        "TESTER",
+        "PATIENTTEST",
+        "PHANTOM",
+        "PHANTOME",
+        "FANTOM",
+        "QA",
+        "QC",
+        "QAQC",
+        "DEMO",
+        "DUMMY",
+        "CALIBRATION",
+        "KALIBRIERUNG",
+        "SERVICE",
+        "ZZTEST",
+        "ZZZTEST",
+        "XXTEST",
+        "ZTEST",
+        "TESTPERSON",
+        "TESTUSER",
+        "WATERPHANTOM",
+        "PHANTOMTEST",
+        "TESTE",
+        "TESTPATIENTIN",
+        "ACRPHANTOM",
+    ]
 )
 """Words that mark test patients and phantoms."""
 

@@ -45,7 +45,69 @@ _CONCEPT = {word: line.split(":")[0] for line in _REGIONS.strip().splitlines() f
 _SIDES = {"LEFT": "L", "LT": "L", "LI": "L", "LINKS": "L", "L": "L", "GAUCHE": "L", "IZQUIERDA": "L", "IZQUIERDO": "L", "SIN": "L",
           "RIGHT": "R", "RT": "R", "RE": "R", "RECHTS": "R", "R": "R", "DROITE": "R", "DROIT": "R", "DERECHA": "R", "DERECHO": "R", "DEX": "R"}  # fmt: skip
 _IDLE = frozenset(
-    ["CT", "MR", "MRI", "US", "XR", "CR", "DX", "NM", "PT", "MG", "XA", "RF", "WITH", "WITHOUT", "W", "WO", "CONTRAST", "KM", "IV", "PO", "AND", "OR", "OF", "THE", "PA", "AP", "LAT", "LATERAL", "VIEW", "VIEWS", "1", "2", "3", "4", "V", "STUDY", "EXAM", "ROUTINE", "SCAN", "MIT", "OHNE", "ET", "AVEC", "SANS", "CON", "SIN", "C", "NATIV", "PLAIN", "SERIES", "LIMITED", "COMPLETE", "MIN", "XRAY", "X", "RAY", "FILM", "ULTRASOUND", "SONO", "MRT", "PET"]
+    [
+        "CT",
+        "MR",
+        "MRI",
+        "US",
+        "XR",
+        "CR",
+        "DX",
+        "NM",
+        "PT",
+        "MG",
+        "XA",
+        "RF",
+        "WITH",
+        "WITHOUT",
+        "W",
+        "WO",
+        "CONTRAST",
+        "KM",
+        "IV",
+        "PO",
+        "AND",
+        "OR",
+        "OF",
+        "THE",
+        "PA",
+        "AP",
+        "LAT",
+        "LATERAL",
+        "VIEW",
+        "VIEWS",
+        "1",
+        "2",
+        "3",
+        "4",
+        "V",
+        "STUDY",
+        "EXAM",
+        "ROUTINE",
+        "SCAN",
+        "MIT",
+        "OHNE",
+        "ET",
+        "AVEC",
+        "SANS",
+        "CON",
+        "SIN",
+        "C",
+        "NATIV",
+        "PLAIN",
+        "SERIES",
+        "LIMITED",
+        "COMPLETE",
+        "MIN",
+        "XRAY",
+        "X",
+        "RAY",
+        "FILM",
+        "ULTRASOUND",
+        "SONO",
+        "MRT",
+        "PET",
+    ]
 )
 _WORD = re.compile(r"[^\W_]+")
 NEUTRAL = frozenset(("SR", "PR", "KO", "DOC", "SC", "OT", "REG", "AU", "SEG", "RTSTRUCT", "PLAN", "OTHER", ""))
@@ -76,10 +138,8 @@ def _understood(text: str) -> tuple[frozenset[str], frozenset[str], frozenset[st
     words = _WORD.findall(fold(text).replace("C-SPINE", "CSPINE").replace("T-SPINE", "TSPINE").replace("L-SPINE", "LSPINE"))
     joined = {a + b for a, b in zip(words, words[1:], strict=False)} & set(_CONCEPT)
     regions = {_CONCEPT[word] for word in (*words, *joined) if word in _CONCEPT}
-    if (
-        ("SPINE" in regions
-        and len(regions & {"CSPINE", "TSPINE", "LSPINE"}))
-        or ("SPINE" in regions and "CHEST" in regions and "THORACIC" in words)
+    if ("SPINE" in regions and len(regions & {"CSPINE", "TSPINE", "LSPINE"})) or (
+        "SPINE" in regions and "CHEST" in regions and "THORACIC" in words
     ):
         regions.discard("SPINE")
         if "THORACIC" in words:

@@ -70,6 +70,8 @@ _U: dict[str, dict[int, float]] = {
 """How often each level occurs among pairs of strangers; names and IDs are corrected by a random sample of the lists."""
 
 _FIELDS = ("patient_id", "family", "given", "birth_date", "sex", "contact")
+_COUNTED = frozenset(("family", "given", "birth_date"))
+"""Fields whose values are counted (term frequencies), from level PARTIAL of names and EXACT of dates, both 4, upwards."""
 _SAMPLE = 5_000
 _CROSSED = -3.0
 
@@ -121,6 +123,8 @@ class Model:
     u: Mapping[str, Mapping[int, float]]
     prior: float
     counts: Frequencies
+    plain: Mapping[str, Mapping[int, float]]
+    """The weight of each level where no value is counted."""
 
     def weights(self, comparison: Comparison, left: Person, right: Person) -> dict[str, float]:
         """Give the weight of each field in bits. A missing value weighs nothing."""
@@ -133,8 +137,16 @@ class Model:
         return found
 
     def bits(self, comparison: Comparison, left: Person, right: Person) -> float:
-        """Give the sum of :meth:`weights`."""
-        return sum(self.weights(comparison, left, right).values())
+        """Give the sum of :meth:`weights`, quickly."""
+        total = _CROSSED if comparison.crossed else 0.0
+        for field, level in zip(_FIELDS, _levels(comparison), strict=True):
+            if level < 0:
+                continue
+            if level >= Level.PARTIAL and field in _COUNTED:
+                total += math.log2(self.m[field][level] / self._chance(field, level, comparison, left, right))
+            else:
+                total += self.plain[field][level]
+        return total
 
     def _chance(self, field: str, level: int, comparison: Comparison, left: Person, right: Person) -> float:
         counts = self.counts
@@ -166,7 +178,8 @@ def train(
     smaller = max(min(len(pacs), len(ris)), 1)
     prior = math.log2(0.8 * smaller / (max(len(pacs), 1) * max(len(ris), 1)) + 1e-12)
     m = _learn_true(compared, u, prior)
-    return Model(m, u, prior, counts)
+    plain = {field: {level: math.log2(share / u[field][level]) for level, share in levels.items()} for field, levels in m.items()}
+    return Model(m, u, prior, counts, plain)
 
 
 def _learn_chance(u: dict[str, dict[int, float]], pacs: People, ris: People, seed: int, *, ids_count: bool) -> None:

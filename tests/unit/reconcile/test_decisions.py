@@ -12,7 +12,16 @@ from click.testing import CliRunner
 from tests.support.populations import riverside
 from vna.cli.reconcile import command
 from vna.errors import ConfigError, RefusedError
-from vna.reconcile.decisions import Answer, decide, import_edits, plain_cell, proposals, read_decisions, safe_cell, write_decisions
+from vna.reconcile.decisions import (
+    Answer,
+    decide,
+    import_edits,
+    plain_cell,
+    proposals,
+    read_decisions,
+    safe_cell,
+    write_decisions,
+)
 from vna.reconcile.report import upper_bound
 from vna.reconcile.worklist import Worklist
 
@@ -32,7 +41,9 @@ def lists(folder: Path) -> tuple[Path, Path]:
 def matched(tmp_path: Path) -> Path:
     pacs, ris = lists(tmp_path)
     out = tmp_path / "d.csv"
-    done = CliRunner().invoke(command, ["match", "--ris", str(ris), "--pacs", str(pacs), "--out", str(out), "--json"], standalone_mode=False)
+    done = CliRunner().invoke(
+        command, ["match", "--ris", str(ris), "--pacs", str(pacs), "--out", str(out), "--json"], standalone_mode=False
+    )
     counts = json.loads(done.stdout)
     assert done.return_value == 3
     assert {"studies", "auto", "review", "conflict", "orphan", "junk", "decisions"} <= set(counts)
@@ -57,7 +68,9 @@ def test_parquet_and_csv_hold_the_same_decisions(matched: Path, tmp_path: Path) 
 
 
 def test_keys_drive_the_work_list_and_undo_takes_back(matched: Path) -> None:
-    done = CliRunner().invoke(command, ["review", str(matched), "--reviewer", "Ada", "--json"], input="a?urbasq", standalone_mode=False)
+    done = CliRunner().invoke(
+        command, ["review", str(matched), "--reviewer", "Ada", "--json"], input="a?urbasq", standalone_mode=False
+    )
     made = read_decisions(matched.with_name("d.r2.csv"))
     assert json.loads(done.stdout)["revision"] == 2
     assert "≠" in done.stderr
@@ -82,7 +95,11 @@ def test_undo_restores_the_pair_and_leaving_saves_nothing(matched: Path) -> None
 
 def test_accepting_one_candidate_rejects_the_others(matched: Path) -> None:
     work = Worklist(read_decisions(matched))
-    key = next(work.file.rows[p]["pacs_key"] for p in work.places if sum(work.file.rows[q]["pacs_key"] == work.file.rows[p]["pacs_key"] for q in work.places) > 1)
+    key = next(
+        work.file.rows[p]["pacs_key"]
+        for p in work.places
+        if sum(work.file.rows[q]["pacs_key"] == work.file.rows[p]["pacs_key"] for q in work.places) > 1
+    )
     work.position = next(i for i, p in enumerate(work.places) if work.file.rows[p]["pacs_key"] == key)
     work.press("a")
     said = sorted(answer.decision for answer in work.answers() if answer.pacs_key == key)
@@ -94,11 +111,15 @@ def test_accepting_one_candidate_rejects_the_others(matched: Path) -> None:
 
 def test_an_edited_copy_comes_back_and_tampering_is_refused(matched: Path, tmp_path: Path) -> None:
     runner, copy = CliRunner(), tmp_path / "copy.csv"
-    runner.invoke(command, ["export", str(matched), "--to", str(copy), "--waiting"], standalone_mode=False, catch_exceptions=False)
+    runner.invoke(
+        command, ["export", str(matched), "--to", str(copy), "--waiting"], standalone_mode=False, catch_exceptions=False
+    )
     rows = list(csv.DictReader(copy.open(encoding="utf-8-sig", newline="")))
     rows[0]["decision"] = "Accept"
     _rewrite(copy, rows)
-    runner.invoke(command, ["import", str(copy), "--onto", str(matched), "--reviewer", "Ada"], standalone_mode=False, catch_exceptions=False)
+    runner.invoke(
+        command, ["import", str(copy), "--onto", str(matched), "--reviewer", "Ada"], standalone_mode=False, catch_exceptions=False
+    )
     assert sum(row["decision"] == "accept" for row in read_decisions(matched.with_name("d.r2.csv")).rows) == 1
     rows[0]["ris_PatientName"] = "Somebody^Else"
     _rewrite(copy, rows)
@@ -134,13 +155,23 @@ def test_proposals_are_the_values_that_differ(matched: Path) -> None:
 
 
 def test_the_report_counts_samples_and_bounds(matched: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(command, ["report", str(matched), "--to", str(tmp_path / "rep"), "--json"], standalone_mode=False, catch_exceptions=False)
+    done = CliRunner().invoke(
+        command, ["report", str(matched), "--to", str(tmp_path / "rep"), "--json"], standalone_mode=False, catch_exceptions=False
+    )
     said = json.loads(done.stdout)
     page = (tmp_path / "rep" / "report.html").read_text("utf-8")
     assert f"{said['bound']:.2%}" in page
     assert "<script" not in page
     names = {path.name for path in (tmp_path / "rep").iterdir()}
-    assert {"outcomes.csv", "outcomes.parquet", "rules.csv", "overlays.csv", "duplicates.csv", "sample.csv", "changes.csv"} <= names
+    assert {
+        "outcomes.csv",
+        "outcomes.parquet",
+        "rules.csv",
+        "overlays.csv",
+        "duplicates.csv",
+        "sample.csv",
+        "changes.csv",
+    } <= names
 
 
 def test_the_bound_is_exact() -> None:
@@ -153,7 +184,9 @@ def test_the_bound_is_exact() -> None:
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     pacs, ris = lists(tmp_path)
     done = CliRunner().invoke(
-        command, ["match", "--ris", str(ris), "--pacs", str(pacs), "--out", str(tmp_path / "d.csv"), "--dry-run", "--json"], standalone_mode=False
+        command,
+        ["match", "--ris", str(ris), "--pacs", str(pacs), "--out", str(tmp_path / "d.csv"), "--dry-run", "--json"],
+        standalone_mode=False,
     )
     assert json.loads(done.stdout)["decisions"] == ""
     assert not (tmp_path / "d.csv").exists()

@@ -40,7 +40,9 @@ def test_a_study_finds_its_order(study: Row, rule: str) -> None:
 
 
 def test_the_study_uid_of_the_order_decides_when_the_number_is_lost() -> None:
-    assert links([{"AccessionNumber": "", "StudyInstanceUID": "1.2.3"}], [{"StudyInstanceUID": "1.2.3"}]) == {("auto", "R2", 0, 0)}
+    assert links([{"AccessionNumber": "", "StudyInstanceUID": "1.2.3"}], [{"StudyInstanceUID": "1.2.3"}]) == {
+        ("auto", "R2", 0, 0)
+    }
 
 
 def test_a_number_of_another_patient_is_a_conflict() -> None:
@@ -49,7 +51,13 @@ def test_a_number_of_another_patient_is_a_conflict() -> None:
 
 
 def test_a_wrong_worklist_pick_still_finds_its_own_order() -> None:
-    other = {"PatientID": "999", "PatientName": "Miller^Rose", "PatientBirthDate": "19550906", "AccessionNumber": "A7000", "StudyDate": "20230601"}
+    other = {
+        "PatientID": "999",
+        "PatientName": "Miller^Rose",
+        "PatientBirthDate": "19550906",
+        "AccessionNumber": "A7000",
+        "StudyDate": "20230601",
+    }
     found = links([{"AccessionNumber": "A7000"}], [{}, other])
     assert ("auto", "R4", 0, 0) in found
     assert not any(outcome == "auto" and right == 1 for outcome, _, _, right in found)
@@ -61,7 +69,13 @@ def test_another_region_under_the_same_number_waits_for_a_person() -> None:
 
 
 def test_reused_numbers_are_told_apart_by_patient_and_issuer() -> None:
-    other = {"PatientID": "123", "IssuerOfPatientID": "B", "IssuerOfAccessionNumber": "B", "PatientName": "Miller^Rose", "PatientBirthDate": "19550906"}
+    other = {
+        "PatientID": "123",
+        "IssuerOfPatientID": "B",
+        "IssuerOfAccessionNumber": "B",
+        "PatientName": "Miller^Rose",
+        "PatientBirthDate": "19550906",
+    }
     found = links([{"IssuerOfAccessionNumber": "A"}], [{"IssuerOfAccessionNumber": "A"}, other])
     assert ("auto", "R1", 0, 0) in found
     assert ("orphan_ris", "R7", None, 1) in found
@@ -71,11 +85,17 @@ def test_one_order_with_two_studies_and_one_study_with_two_orders_are_groups() -
     assert links([{}, {"StudyTime": "0930"}], [{}]) == {("auto", "R1", 0, 0), ("auto", "R1", 1, 0)}
     two = [{}, {"AccessionNumber": "A5002", "StudyDescription": "CT CHEST"}]
     assert links([{"StudyDescription": "CT Head + Thorax"}], two) == {("auto", "R1", 0, 0), ("auto", "R6", 0, 1)}
-    assert links([{"StudyDescription": "CT Head + Thorax", "AccessionNumber": ""}], two) == {("auto", "R6", 0, 0), ("auto", "R6", 0, 1)}
+    assert links([{"StudyDescription": "CT Head + Thorax", "AccessionNumber": ""}], two) == {
+        ("auto", "R6", 0, 0),
+        ("auto", "R6", 0, 1),
+    }
 
 
 def test_a_wrong_pick_within_one_patient_is_not_followed() -> None:
-    orders = [{"StudyDescription": "", "StudyTime": "0800"}, {"StudyDescription": "", "AccessionNumber": "A5002", "StudyTime": "1500"}]
+    orders = [
+        {"StudyDescription": "", "StudyTime": "0800"},
+        {"StudyDescription": "", "AccessionNumber": "A5002", "StudyTime": "1500"},
+    ]
     studies = [{"StudyDescription": "", "StudyTime": "0810"}, {"StudyDescription": "", "StudyTime": "1505"}]
     assert not any(outcome == "auto" and (left, right) == (1, 0) for outcome, _, left, right in links(studies, orders))
 
@@ -101,7 +121,11 @@ def test_no_automatic_match_is_wrong_and_nearly_all_are_automatic(draw: object) 
     assert callable(draw)
     exams: Patients = draw(2_000, seed=31)
     found = match_exams(exams.pacs, exams.ris, SiteRules(), Merges())
-    auto = {(exams.pacs[x.left]["key"], exams.ris[x.right]["key"]) for x in found.links if x.outcome == "auto" and x.left is not None and x.right is not None}
+    auto = {
+        (exams.pacs[x.left]["key"], exams.ris[x.right]["key"])
+        for x in found.links
+        if x.outcome == "auto" and x.left is not None and x.right is not None
+    }
     assert not auto - exams.pairs()
     matched = {pacs for pacs, _ in auto}
     wanted = {key for key, orders in exams.truth.items() if orders}

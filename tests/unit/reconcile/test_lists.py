@@ -43,7 +43,9 @@ def test_other_delimiters_are_seen(tmp_path: Path, delimiter: str) -> None:
 def test_parquet_and_csv_give_the_same_rows(tmp_path: Path) -> None:
     from datetime import date
 
-    table = pa.table({"key": ["r1"], "PatientID": [1], "PatientName": ["Doe^Ann"], "PatientBirthDate": [date(1970, 2, 3)], "more": [1.5]})
+    table = pa.table(
+        {"key": ["r1"], "PatientID": [1], "PatientName": ["Doe^Ann"], "PatientBirthDate": [date(1970, 2, 3)], "more": [1.5]}
+    )
     pq.write_table(table, tmp_path / "ris.parquet")
     found = read_list(tmp_path / "ris.parquet", "ris", MatchLevel.PATIENT)
     assert found.rows == [{"key": "r1", "PatientID": "1", "PatientName": "Doe^Ann", "PatientBirthDate": "19700203"}]
@@ -77,7 +79,9 @@ def test_an_empty_list_is_refused(tmp_path: Path, text: str) -> None:
         read_list(path, "ris", MatchLevel.PATIENT)
 
 
-@pytest.mark.parametrize("toml", ['"MRN" = "PatientID"', 'PatientID = "MRN"', '[columns]\nMRN = "PatientID"', '[ris]\nMRN = "PatientID"'])
+@pytest.mark.parametrize(
+    "toml", ['"MRN" = "PatientID"', 'PatientID = "MRN"', '[columns]\nMRN = "PatientID"', '[ris]\nMRN = "PatientID"']
+)
 def test_a_column_map_is_read_either_way_round(tmp_path: Path, toml: str) -> None:
     (tmp_path / "map.toml").write_text(toml, "utf-8")
     (tmp_path / "ris.csv").write_text("MRN,PatientName\n1,Doe^Ann\n", "utf-8")
@@ -93,7 +97,10 @@ def test_a_column_map_to_nowhere_suggests_the_nearest_keyword(tmp_path: Path) ->
 
 def test_rules_list_everything_that_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
-    path.write_text('[id]\n[thresholds]\nreveiw = 0.1\n[[rules]]\nname = "P1"\nlevel = "patient"\noutcome = "auto"\nwhen = {given = "exat"}\n', "utf-8")
+    path.write_text(
+        '[id]\n[thresholds]\nreveiw = 0.1\n[[rules]]\nname = "P1"\nlevel = "patient"\noutcome = "auto"\nwhen = {given = "exat"}\n',
+        "utf-8",
+    )
     with pytest.raises(ConfigError) as caught:
         load_rules(path)
     words = " ".join(caught.value.problems)

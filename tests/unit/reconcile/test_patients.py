@@ -19,8 +19,13 @@ def as_list(rows: list[Row], name: str = "list", level: MatchLevel = MatchLevel.
     return from_rows(header, [[row.get(column, "") for column in header] for row in rows], name, level, name, {})
 
 
-def outcomes(pacs: list[tuple[str, ...]], ris: list[tuple[str, ...]], rules: SiteRules = SiteRules(), merges: Merges = Merges()) -> set[tuple[str, str, str, str]]:
-    left, right = ([dict(zip(HEADER, (f"{side}{i}", *row), strict=True)) for i, row in enumerate(rows)] for side, rows in (("p", pacs), ("r", ris)))
+def outcomes(
+    pacs: list[tuple[str, ...]], ris: list[tuple[str, ...]], rules: SiteRules = SiteRules(), merges: Merges = Merges()
+) -> set[tuple[str, str, str, str]]:
+    left, right = (
+        [dict(zip(HEADER, (f"{side}{i}", *row), strict=True)) for i, row in enumerate(rows)]
+        for side, rows in (("p", pacs), ("r", ris))
+    )
     _, file = match(as_list(right), as_list(left), MatchLevel.PATIENT, rules, merges)
     return {(row["outcome"], row["rule"], row["pacs_key"], row["ris_key"]) for row in file.rows}
 
@@ -71,7 +76,9 @@ def test_a_merge_brings_a_prior_id_to_its_survivor() -> None:
 
 def test_a_site_switches_rules_off_and_adds_its_own() -> None:
     pacs, ris = [("123", "", "MILLER^ANN", "19700203", "F")], [("123", "H", "Doe^Ann", "19700203", "F")]
-    own = SiteRule("S1", MatchLevel.PATIENT, Outcome.AUTO, {"patient_id": ("same",), "birth_date": ("exact",), "given": ("exact",)})
+    own = SiteRule(
+        "S1", MatchLevel.PATIENT, Outcome.AUTO, {"patient_id": ("same",), "birth_date": ("exact",), "given": ("exact",)}
+    )
     assert ("review", "P8", "p0", "r0") in outcomes(pacs, ris)
     assert ("auto", "S1", "p0", "r0") in outcomes(pacs, ris, SiteRules(rules=(own,)))
     same = [("123", "", "DOE^ANN", "19700203", "F")]
@@ -89,7 +96,9 @@ def test_the_list_of_another_hospital_is_refused() -> None:
         match(as_list(other.ris), as_list(one.pacs), MatchLevel.PATIENT, SiteRules())
 
 
-@pytest.mark.parametrize(("draw", "ids", "least"), [(riverside, True, 0.99), (riverside, False, 0.93), (harbour, True, 0.99), (harbour, False, 0.93)])
+@pytest.mark.parametrize(
+    ("draw", "ids", "least"), [(riverside, True, 0.99), (riverside, False, 0.93), (harbour, True, 0.99), (harbour, False, 0.93)]
+)
 def test_no_automatic_pair_is_wrong_and_few_true_pairs_are_lost(draw: object, ids: bool, least: float) -> None:
     assert callable(draw)
     people: Patients = draw(1_500, 1_400, seed=21, ids=ids)

@@ -46,7 +46,14 @@ def test_birth_dates_get_their_level(left: str, right: str, level: DateLevel) ->
 
 
 def test_times_are_minutes_after_midnight() -> None:
-    assert [parse_minutes(text) for text in ("0815", "08:15:30", "081530.123", "2020-01-01 08:15", "", "2500")] == [495, 495, 495, 495, None, None]
+    assert [parse_minutes(text) for text in ("0815", "08:15:30", "081530.123", "2020-01-01 08:15", "", "2500")] == [
+        495,
+        495,
+        495,
+        495,
+        None,
+        None,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -104,13 +111,26 @@ def test_a_merge_list_that_cannot_be_right_is_refused(rows: list[dict[str, str]]
 
 
 def test_sounds_bring_spellings_together() -> None:
-    for a, b in (("MEYER", "MAIER"), ("GONZALEZ", "GONSALES"), ("YOUSSEF", "YUSUF"), ("HERNANDEZ", "ERNANDEZ"), ("PHILIP", "FILIP")):
+    for a, b in (
+        ("MEYER", "MAIER"),
+        ("GONZALEZ", "GONSALES"),
+        ("YOUSSEF", "YUSUF"),
+        ("HERNANDEZ", "ERNANDEZ"),
+        ("PHILIP", "FILIP"),
+    ):
         assert sound_key(a) == sound_key(b)
     assert sound_key("SMITH") != sound_key("BROWN")
 
 
 def test_typing_errors_are_counted_up_to_a_limit() -> None:
-    cases = {("SMITH", "SMIHT"): 1, ("SMITH", "SMTH"): 1, ("SMITH", "SMYTHE"): 2, ("SMITH", "JONES"): 3, ("", "AB"): 2, ("ABC", "ABC"): 0}
+    cases = {
+        ("SMITH", "SMIHT"): 1,
+        ("SMITH", "SMTH"): 1,
+        ("SMITH", "SMYTHE"): 2,
+        ("SMITH", "JONES"): 3,
+        ("", "AB"): 2,
+        ("ABC", "ABC"): 0,
+    }
     assert {pair: typing_errors(*pair) for pair in cases} == cases
     assert typing_errors("ABCD", "ACBD", 1) == 1
     assert typing_errors("ABCD", "DCBA", 1) == 2
