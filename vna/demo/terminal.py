@@ -78,9 +78,7 @@ def _unmigrated(result: DemoResult) -> Table:
 
 
 def _next(result: DemoResult) -> Text:
-    lines = [
-        f"report   {result.report}",
-        f"archive  {result.folder}",
-        *(f"  {command:<60} {what}" for command, what in result.commands),
-    ]
-    return Text("\n".join(lines))
+    lines = [f"report   {result.report}", f"archive  {result.folder}", "", "look for yourself:"]
+    for command, what in result.commands:
+        lines.append(f"  {command}   # {what}")
+    return Text("\n".join(lines), overflow="fold", no_wrap=False)
