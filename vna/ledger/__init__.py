@@ -12,7 +12,7 @@ from vna.ledger.expected import SOURCE_CODES, ExpectedInstance, StudyCount
 from vna.ledger.leases import Lease
 from vna.ledger.ledger import Ledger
 from vna.ledger.objects import JournalRow, StoredObject
-from vna.ledger.outcomes import DueStudy, SentObject
+from vna.ledger.outcomes import DueStudy, SentObject, TargetRow
 from vna.ledger.sources import InventoryRun, ListedSeries, ListedStudy, Recorded, Window
 from vna.ledger.work import Work, Worked
 
@@ -31,6 +31,7 @@ __all__ = [
     "Status",
     "StoredObject",
     "StudyCount",
+    "TargetRow",
     "Unmigrated",
     "Window",
     "Work",

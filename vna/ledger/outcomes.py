@@ -8,7 +8,7 @@ apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,22 @@ class SentObject:
     forward_code: str
     verify_state: str
     verify_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRow:
+    """One object that was forwarded to a target: what the target said, and what verify found (empty: nothing yet)."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sha256: str
+    forward_state: str
+    forward_code: str
+    forward_detail: str
+    verify_state: str
+    verify_code: str
+    verify_detail: str
 
 
 class Outcomes:
@@ -101,6 +117,29 @@ class Outcomes:
                 SentObject(stored_object(row), row.forward_code, row.verify_state or "", row.verify_code or "")
                 for row in conn.execute(statement)
             ]
+
+    def at_target(self, node: str, *, revision: int = 0) -> Iterator[TargetRow]:
+        """Yield every object that was forwarded to the node, refused ones included, in the order of the UIDs."""
+        forwarded, verified = outcomes.alias("forwarded"), outcomes.alias("verified")
+        names = ("state", "code", "detail")
+        columns = [getattr(table.c, name).label(f"{table.name}_{name}") for table in (forwarded, verified) for name in names]
+        order = (objects.c.study_instance_uid, objects.c.series_instance_uid, objects.c.sop_instance_uid, objects.c.sha256)
+        statement = (
+            select(*order, *columns)
+            .join(forwarded, _row_is(forwarded, FORWARD, node, revision))
+            .outerjoin(verified, _row_is(verified, VERIFY, node, revision))
+            .order_by(*order)
+        )
+        with self._database.read() as conn:
+            for row in conn.execute(statement).yield_per(_KEYS_A_QUERY):
+                yield TargetRow(*(value or "" for value in row))
+
+    def digests_due_verify(self, node: str, *, revision: int = 0) -> Iterator[str]:
+        """Yield the digests of the objects that were sent to the node and are not verified there."""
+        with self._database.read() as conn:
+            yield from (
+                conn.execute(select(objects.c.sha256).where(_verify_due(node, revision))).yield_per(_KEYS_A_QUERY).scalars()
+            )
 
     def record(self, lease: Lease, found: Sequence[Outcome], *, revision: int = 0) -> None:
         """Write outcomes of the lease's stage; their keys are digests. Attempts count the repeats of one state.

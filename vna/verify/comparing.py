@@ -1,0 +1,164 @@
+"""The comparing sink: what a target sends back is held against what the archive keeps, and dropped.
+
+The archive's digest is that of SOP class, SOP instance, transfer syntax and the data set's bytes, so the same digest over what
+comes back proves that all of them are the same. Only where it is another one are both data sets parsed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
+
+from vna.archive import Archive
+from vna.errors import VnaError
+from vna.ledger import StoredObject
+from vna.model import Incoming, Provenance, Receipt
+from vna.part10 import file_meta
+from vna.verify.compare import differences, joined
+
+_IN_MEMORY = 16 << 20
+
+
+class Verdict(StrEnum):
+    """How what came back relates to what was sent: the same bytes, the same said otherwise, or something else."""
+
+    IDENTICAL = "IDENTICAL"
+    EQUIVALENT = "EQUIVALENT"
+    DIFFERENT = "DIFFERENT"
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The verdict on one object, and the names of what differs."""
+
+    verdict: Verdict
+    names: tuple[str, ...] = ()
+
+    @property
+    def detail(self) -> str:
+        """The names as one text."""
+        return joined(self.names)
+
+
+@dataclass(slots=True)
+class Batch:
+    """The objects of one study that are to come back. ``results`` is by digest; ``last`` is when something came last."""
+
+    objects: dict[str, list[StoredObject]]
+    results: dict[str, Compared] = field(default_factory=dict)
+    last: float = field(default_factory=time.monotonic)
+
+    def pending(self) -> list[StoredObject]:
+        """List the objects that have no verdict yet."""
+        return [one for group in self.objects.values() for one in group if one.sha256 not in self.results]
+
+
+class Comparer:
+    """A sink that compares and keeps nothing; satisfies :class:`vna.model.Sink`. Thread-safe."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._changed = threading.Condition()
+        self._batches: dict[str, Batch] = {}
+
+    @contextmanager
+    def batch(self, objects: Iterable[StoredObject]) -> Iterator[Batch]:
+        """Expect objects to come back while the block runs. No SOP Instance UID may be in two batches at once."""
+        groups: dict[str, list[StoredObject]] = {}
+        for one in objects:
+            groups.setdefault(one.sop_instance_uid, []).append(one)
+        made = Batch(groups)
+        with self._changed:
+            self._batches.update(dict.fromkeys(groups, made))
+        try:
+            yield made
+        finally:
+            with self._changed:
+                for uid in groups:
+                    if self._batches.get(uid) is made:
+                        del self._batches[uid]
+
+    def wait(self, seconds: float) -> None:
+        """Wait until something comes back, at most so long."""
+        with self._changed:
+            self._changed.wait(seconds)
+
+    def __call__(self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, provenance: Provenance) -> Incoming:
+        return _Returned(self, sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+
+    def judge(self, sop_instance_uid: str, digest: str, file: BinaryIO) -> None:
+        """Compare what came back with every object of its UID that has no better verdict."""
+        with self._changed:
+            batch = self._batches.get(sop_instance_uid)
+        if batch is None:
+            return
+        group = batch.objects[sop_instance_uid]
+        found: dict[str, Compared] = {}
+        if any(one.sha256 == digest for one in group):
+            found[digest] = Compared(Verdict.IDENTICAL)
+        else:
+            for one in group:
+                if batch.results.get(one.sha256, _UNKNOWN).verdict is Verdict.DIFFERENT:
+                    found[one.sha256] = self._compare(one, file)
+        with self._changed:
+            batch.results.update(found)
+            batch.last = time.monotonic()
+            self._changed.notify_all()
+
+    def _compare(self, stored: StoredObject, file: BinaryIO) -> Compared:
+        file.seek(0)
+        with self._archive.open_object(stored.path) as ours:
+            names = differences(ours, file)
+        return Compared(Verdict.DIFFERENT, names) if names else Compared(Verdict.EQUIVALENT)
+
+
+_UNKNOWN = Compared(Verdict.DIFFERENT)
+
+
+class _Returned:
+    """One object on its way back."""
+
+    __slots__ = ("_comparer", "_file", "_hash", "_size", "_sop_class_uid", "_sop_instance_uid", "_transfer_syntax_uid")
+
+    def __init__(self, comparer: Comparer, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> None:
+        try:
+            meta = file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        except ValueError as exc:
+            raise VnaError(str(exc)) from exc
+        self._comparer = comparer
+        self._sop_class_uid = sop_class_uid
+        self._sop_instance_uid = sop_instance_uid
+        self._transfer_syntax_uid = transfer_syntax_uid
+        self._hash = hashlib.sha256(meta)
+        self._size = len(meta)
+        self._file = cast(BinaryIO, SpooledTemporaryFile(max_size=_IN_MEMORY))  # noqa: SIM115 (closed by commit or abort)
+        self._file.write(meta)
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        self._hash.update(chunk)
+        self._size += len(chunk)
+        self._file.write(chunk)
+
+    def commit(self) -> Receipt:
+        digest = self._hash.hexdigest()
+        with self._file:
+            self._comparer.judge(self._sop_instance_uid, digest, self._file)
+        return Receipt(
+            state="compared",
+            sha256=digest,
+            path="",
+            size=self._size,
+            sop_instance_uid=self._sop_instance_uid,
+            sop_class_uid=self._sop_class_uid,
+            transfer_syntax_uid=self._transfer_syntax_uid,
+        )
+
+    def abort(self) -> None:
+        self._file.close()
