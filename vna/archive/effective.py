@@ -6,7 +6,6 @@ import io
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import BinaryIO
 
 from indexer.header import Header, HeaderScanner
@@ -110,9 +109,9 @@ def read_stored(file: BinaryIO) -> StoredHeader:
             return StoredHeader(head, EXPLICIT_LE, tuple(elements), file.tell(), file.tell())
         encoding = encoding_of(syntax)
         elements, rest_at = read_header_elements(file, encoding)
-        signed = any(element.tag in SIGNATURES for element in elements)
-        is_ordered = all(a.tag < b.tag for a, b in pairwise(elements))
-        tail = read_tail(file, rest_at, encoding)[0] if signed or not is_ordered or not elements else []
+        tags = [element[0] for element in elements]
+        is_plain = tags and SIGNATURES.isdisjoint(tags) and tags == sorted(set(tags))
+        tail = [] if is_plain else read_tail(file, rest_at, encoding)[0]
     except StructureError as exc:
         raise _refused(exc) from exc
     if any(element.tag < min(PIXELS) for element in tail) or find(elements, _SOP_INSTANCE_UID) is None:
@@ -132,12 +131,11 @@ def edited_elements(stored: StoredHeader, standing: Sequence[Standing]) -> tuple
     elements = stored.elements
     signatures: Sequence[RawElement] = stored.signatures
     for each in standing:
-        changes = [change.as_change() for change in each.group.changes]
         try:
             result = edit_elements(
                 elements,
                 stored.encoding,
-                changes,
+                each.changes,
                 each.revision.attribution,
                 uids=each.group.uids,
                 signatures=signatures,

@@ -9,11 +9,11 @@ so every state of a study that was ever sent has a number of its own, and nothin
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 from vna.archive.layout import path_part, study_prefix
 from vna.errors import StoreError
@@ -86,6 +86,8 @@ class Standing:
 
     revision: Revision
     group: Group
+    changes: tuple[Change, ...]
+    """The group's changes as the header editor takes them."""
 
 
 class StudyRevisions:
@@ -102,7 +104,7 @@ class StudyRevisions:
         self._standing: dict[str, list[Standing]] = {}
         for revision in self.active:
             for group in revision.groups:
-                standing = Standing(revision, group)
+                standing = Standing(revision, group, tuple(change.as_change() for change in group.changes))
                 for digest in group.objects:
                     self._standing.setdefault(digest, []).append(standing)
 
@@ -141,12 +143,12 @@ def put_revision(store: Store, revision: Revision) -> Revision:
 def revisions_of(store: Store, study_instance_uid: str) -> StudyRevisions:
     """Give the revisions of a study. What was read before is kept for a while, since a revision never changes."""
     folder = _folder(study_instance_uid)
-    return _read(store, folder, tuple(sorted(_numbers(store, folder))))
+    return _read(cast("Hashable", store), folder, tuple(sorted(_numbers(store, folder))))
 
 
 @lru_cache(maxsize=64)
-def _read(store: Store, folder: str, numbers: tuple[int, ...]) -> StudyRevisions:
-    return StudyRevisions([_decoded(store.read_bytes(f"{folder}/{number}.json")) for number in numbers])
+def _read(store: Hashable, folder: str, numbers: tuple[int, ...]) -> StudyRevisions:
+    return read_revisions(cast("Store", store), folder, numbers)
 
 
 def revised_studies(store: Store) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -20,7 +20,7 @@ from vna.part10.edit import Change, edit_elements
 from vna.part10.elements import Encoding, StructureError
 from vna.part10.json_model import element_json
 from vna.part10.original import Attribution
-from vna.part10.raw import RawElement, declared_character_set, find, read_elements, read_items
+from vna.part10.raw import RawElement, by_tag, declared_character_set, read_elements, read_items
 from vna.part10.values import CharacterSetError
 
 _COLUMNS = ("sha256", "path", "received_StudyInstanceUID", "study_hash")
@@ -148,16 +148,16 @@ def _wanted(assignment: Assignment, row: Mapping[str, Any], number: int) -> Chan
 
 def _json_of(elements: Sequence[RawElement], path: tuple[int, ...], encoding: Encoding) -> dict[str, Any] | None:
     """Give the element at a path as JSON, None where it is absent."""
-    charset = declared_character_set(elements)
-    level, here = elements, encoding
+    level, here = by_tag(elements), encoding
+    charset = declared_character_set(level)
     for tag, number in zip(path[:-1:2], path[1::2], strict=True):
-        sequence = find(level, tag)
+        sequence = level.get(tag)
         items = read_items(sequence, here) if sequence is not None else []
         if number >= len(items):
             return None
-        level, here = read_elements(items[number].content, items[number].encoding), items[number].encoding
+        level, here = by_tag(read_elements(items[number].content, items[number].encoding)), items[number].encoding
         charset = declared_character_set(level, charset)
-    found = find(level, path[-1])
+    found = level.get(path[-1])
     return None if found is None else element_json(found, here, charset)
 
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from vna.part10.elements import ITEM, Encoding, StructureError, header_bytes
-from vna.part10.original import Attribution, original_attributes_item, with_item, with_our_equipment
+from vna.part10.original import Attribution, add_our_equipment, original_attributes_item, with_item
 from vna.part10.raw import (
     SPECIFIC_CHARACTER_SET,
     RawElement,
+    by_tag,
     declared_character_set,
-    find,
     item_of,
     place,
     read_elements,
@@ -95,30 +95,32 @@ def edit_elements(
     header cannot be walked or a path leads nowhere, and :class:`~vna.part10.values.CharacterSetError` where text cannot be
     converted without guessing.
     """
-    character_set = declared_character_set(before)
+    old = by_tag(before)
+    character_set = declared_character_set(old)
     relabelled = next((change for change in changes if change.path == (SPECIFIC_CHARACTER_SET,)), None)
-    is_converted = False
+    base, is_converted = before, False
     try:
-        after, changed = _apply(before, changes, encoding, _new_set(relabelled, character_set))
+        after, changed = _apply(old, changes, encoding, _new_set(relabelled, character_set))
     except CharacterSetError:
         if relabelled is not None:
             raise
-        utf8 = convert_to_utf8(before, encoding, character_set, fallback_character_set)
-        after, changed = _apply(utf8, changes, encoding, UTF8)
-        is_converted = True
+        base, is_converted = convert_to_utf8(before, encoding, character_set, fallback_character_set), True
+        after, changed = _apply(by_tag(base), changes, encoding, UTF8)
+        changed.add(SPECIFIC_CHARACTER_SET)
     if uids:
-        after, renamed = with_uids(after, encoding, uids)
-        changed = tuple(sorted({*changed, *renamed}))
-    if not changed:
+        changed |= with_uids(after, encoding, uids)
+    if not changed - ({SPECIFIC_CHARACTER_SET} if is_converted else set()):
         return EditedHeader(tuple(before), ())
-    after = [element for element in after if element.tag not in SIGNATURES]
-    signed = [element.tag for element in (*before, *signatures) if element.tag in SIGNATURES]
-    changed = tuple(sorted({*changed, *signed, *((SPECIFIC_CHARACTER_SET,) if is_converted else ())}))
-    item = original_attributes_item((*before, *signatures), changed, attribution, encoding, character_set)
-    place(after, with_item(ORIGINAL_ATTRIBUTES, find(after, ORIGINAL_ATTRIBUTES), item, encoding))
-    equipment = with_our_equipment(after, encoding)
-    after = _with_group_lengths(after, {tag >> 16 for tag in (*changed, ORIGINAL_ATTRIBUTES, *equipment)}, encoding)
-    return EditedHeader(tuple(after), changed, is_converted)
+    for element in signatures:
+        old[element.tag] = element
+    for tag in SIGNATURES & old.keys():
+        after.pop(tag, None)
+        changed.add(tag)
+    item = original_attributes_item(old, sorted(changed), attribution, encoding, character_set)
+    after[ORIGINAL_ATTRIBUTES] = with_item(ORIGINAL_ATTRIBUTES, after.get(ORIGINAL_ATTRIBUTES), item, encoding)
+    add_our_equipment(after, encoding)
+    new = _with_group_lengths(_in_order(base, after), old, encoding)
+    return EditedHeader(tuple(new), tuple(sorted(changed)), is_converted)
 
 
 def _new_set(change: Change | None, old: bytes) -> bytes:
@@ -128,22 +130,33 @@ def _new_set(change: Change | None, old: bytes) -> bytes:
 
 
 def _apply(
-    elements: Sequence[RawElement], changes: Sequence[Change], encoding: Encoding, character_set: bytes
-) -> tuple[list[RawElement], tuple[int, ...]]:
+    elements: Mapping[int, RawElement], changes: Sequence[Change], encoding: Encoding, character_set: bytes
+) -> tuple[dict[int, RawElement], set[int]]:
     """Give the elements after the changes, and the tags at this level that differ from before."""
-    result = list(elements)
-    changed: dict[int, None] = {}
+    result = dict(elements)
+    changed: set[int] = set()
     for change in changes:
         tag = change.path[0]
-        old = find(result, tag)
+        old = result.get(tag)
         new = _changed(old, change, encoding, character_set)
         if new is None and old is not None:
-            result = [element for element in result if element.tag != tag]
-            changed[tag] = None
+            del result[tag]
+            changed.add(tag)
         elif new is not None and (old is None or not _same(old, new)):
-            place(result, new)
-            changed[tag] = None
-    return result, tuple(sorted(changed))
+            result[tag] = new
+            changed.add(tag)
+    return result, changed
+
+
+def _in_order(before: Sequence[RawElement], after: Mapping[int, RawElement]) -> list[RawElement]:
+    """Put elements in the order of their tags; where they were not, each keeps its place, and of repeated ones one is left."""
+    tags = [element[0] for element in before]
+    if tags == sorted(set(tags)):
+        return [after[tag] for tag in sorted(after)]
+    result = [after[tag] for tag in dict.fromkeys(tags) if tag in after]
+    for tag in sorted(after.keys() - set(tags)):
+        place(result, after[tag])
+    return result
 
 
 def _same(old: RawElement, new: RawElement) -> bool:
@@ -172,8 +185,8 @@ def _changed(old: RawElement | None, change: Change, encoding: Encoding, charact
 def _item_content(value: Value, encoding: Encoding, character_set: bytes) -> bytes:
     if not isinstance(value, tuple):
         raise StructureError("STRUCTURE", "an item of a sequence is a tuple of changes")
-    elements, _ = _apply([], [change for change in value if isinstance(change, Change)], encoding, character_set)
-    return b"".join(element.raw for element in elements)
+    elements, _ = _apply({}, [change for change in value if isinstance(change, Change)], encoding, character_set)
+    return b"".join([elements[tag].raw for tag in sorted(elements)])
 
 
 def _with_nested(old: RawElement | None, change: Change, encoding: Encoding, character_set: bytes) -> RawElement:
@@ -187,21 +200,25 @@ def _with_nested(old: RawElement | None, change: Change, encoding: Encoding, cha
     item = items[number]
     inner = read_elements(item.content, item.encoding)
     nested = Change(tuple(rest), change.vr, change.value)
-    after, changed = _apply(inner, [nested], item.encoding, declared_character_set(inner, character_set))
+    before = by_tag(inner)
+    after, changed = _apply(before, [nested], item.encoding, declared_character_set(before, character_set))
     if not changed:
         return old
-    after = [element for element in after if element.tag not in SIGNATURES]
-    after = _with_group_lengths(after, {each >> 16 for each in changed}, item.encoding)
+    for signature in SIGNATURES:
+        after.pop(signature, None)
+    new = _with_group_lengths(_in_order(inner, after), before, item.encoding)
     raws = [each.raw for each in items]
-    raws[number] = item_of(item, b"".join(element.raw for element in after))
+    raws[number] = item_of(item, b"".join([element.raw for element in new]))
     return sequence_of(old, raws, encoding)
 
 
-def _with_group_lengths(elements: list[RawElement], groups: set[int], encoding: Encoding) -> list[RawElement]:
+def _with_group_lengths(elements: list[RawElement], before: Mapping[int, RawElement], encoding: Encoding) -> list[RawElement]:
     """Bring the (retired) group lengths of changed groups up to date, where there are any (PS3.5 7.2)."""
     for index, element in enumerate(elements):
-        if element.tag & 0xFFFF == 0 and element.tag >> 16 in groups:
-            length = sum(len(each.raw) for each in elements if each.tag >> 16 == element.tag >> 16 and each is not element)
-            value = length.to_bytes(4, "little" if encoding.little_endian else "big")
+        if element[0] & 0xFFFF == 0:
+            group = [each for each in elements if each.tag >> 16 == element.tag >> 16 and each is not element]
+            if group == [each for each in before.values() if each.tag >> 16 == element.tag >> 16 and each is not element]:
+                continue
+            value = sum(len(each.raw) for each in group).to_bytes(4, "little" if encoding.little_endian else "big")
             elements[index] = RawElement.of(element.tag, element.vr, value, encoding)
     return elements

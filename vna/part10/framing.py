@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import BinaryIO
 
 IMPLEMENTATION_CLASS_UID = "2.25.198597067001029556934292427634988382717"
@@ -40,17 +41,22 @@ def file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: st
 
     The UIDs are written as given, without judging them. Raises ValueError for one that the two-byte length of VR UI cannot hold.
     """
-    elements = b"".join(
-        (
-            _LONG_FORM.pack(0x0002, 0x0001, b"OB", 2) + b"\x00\x01",
-            _uid_element(0x0002, sop_class_uid),
-            _uid_element(0x0003, sop_instance_uid),
-            _uid_element(0x0010, transfer_syntax_uid),
-            _uid_element(0x0012, IMPLEMENTATION_CLASS_UID),
-            _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode(), b" "),
-        )
+    before, after = _around_instance(sop_class_uid, transfer_syntax_uid)
+    instance = _uid_element(0x0003, sop_instance_uid)
+    length = len(before) + len(instance) + len(after)
+    return PREAMBLE_AND_PREFIX + _GROUP_LENGTH.pack(0x0002, 0x0000, b"UL", 4, length) + before + instance + after
+
+
+@lru_cache(maxsize=256)
+def _around_instance(sop_class_uid: str, transfer_syntax_uid: str) -> tuple[bytes, bytes]:
+    """Build what stands before and behind Media Storage SOP Instance UID: alike for one object after the other."""
+    before = _LONG_FORM.pack(0x0002, 0x0001, b"OB", 2) + b"\x00\x01" + _uid_element(0x0002, sop_class_uid)
+    after = (
+        _uid_element(0x0010, transfer_syntax_uid)
+        + _uid_element(0x0012, IMPLEMENTATION_CLASS_UID)
+        + _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode(), b" ")
     )
-    return PREAMBLE_AND_PREFIX + _GROUP_LENGTH.pack(0x0002, 0x0000, b"UL", 4, len(elements)) + elements
+    return before, after
 
 
 def read_head(file: BinaryIO) -> Head:

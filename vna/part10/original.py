@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from vna.part10.elements import ITEM, Encoding, StructureError, element_bytes, header_bytes, is_private, sequence_bytes, vr_of
-from vna.part10.raw import SPECIFIC_CHARACTER_SET, RawElement, find, place, read_items, sequence_of
+from vna.part10.raw import SPECIFIC_CHARACTER_SET, RawElement, read_items, sequence_of
 
 _PATIENT_ID, _ISSUER_OF_PATIENT_ID = 0x00100020, 0x00100021
 
@@ -45,18 +46,17 @@ class Attribution:
 
 
 def original_attributes_item(
-    before: Sequence[RawElement], changed: Sequence[int], attribution: Attribution, encoding: Encoding, character_set: bytes
+    old: Mapping[int, RawElement], changed: Sequence[int], attribution: Attribution, encoding: Encoding, character_set: bytes
 ) -> bytes:
-    """Build the elements of one item that records the values of the tags ``changed`` as they stood in ``before``.
+    """Build the elements of one item that records the values of the tags ``changed`` as they stood in ``old``.
 
     The Issuer of Patient ID is recorded with every Patient ID, a private element with its creator, and the character set
     whenever prior values are not plain ASCII, so that they stay readable after the object was converted.
     """
-    old = {element.tag: element for element in before}
     tags = set(changed)
     if _PATIENT_ID in tags:
         tags.add(_ISSUER_OF_PATIENT_ID)
-    tags |= {tag & 0xFFFF0000 | (tag & 0xFFFF) >> 8 for tag in changed if is_private(tag) and tag & 0xFFFF > 0xFF} & set(old)
+    tags |= {tag & 0xFFFF0000 | (tag & 0xFFFF) >> 8 for tag in changed if is_private(tag) and tag & 0xFFFF > 0xFF} & old.keys()
     if character_set and any(tag in old and not old[tag].value.isascii() for tag in tags):
         tags.add(SPECIFIC_CHARACTER_SET)
     modified: list[bytes] = []
@@ -68,22 +68,20 @@ def original_attributes_item(
         else:
             modified.append(element_bytes(tag, element.vr, b"", encoding))
             nonconforming += _selected(element, encoding)
-    return b"".join(_described(modified, nonconforming, attribution, encoding))
-
-
-def _described(
-    modified: Sequence[bytes], nonconforming: list[bytes], attribution: Attribution, encoding: Encoding
-) -> list[bytes]:
-    parts = [sequence_bytes(0x04000550, [b"".join(modified)], encoding)]
+    content = sequence_bytes(0x04000550, [b"".join(modified)], encoding)
     if nonconforming:
-        parts.append(sequence_bytes(0x04000551, nonconforming, encoding))
-    return [
-        *parts,
-        element_bytes(0x04000562, b"DT", attribution.at.encode("ascii"), encoding),
-        element_bytes(0x04000563, b"LO", attribution.modifying_system.encode("ascii"), encoding),
-        element_bytes(0x04000564, b"LO", attribution.source.encode("ascii"), encoding),
-        element_bytes(0x04000565, b"CS", attribution.reason.encode("ascii"), encoding),
-    ]
+        content += sequence_bytes(0x04000551, nonconforming, encoding)
+    return content + _attributed(attribution, encoding)
+
+
+@lru_cache(maxsize=64)
+def _attributed(attribution: Attribution, encoding: Encoding) -> bytes:
+    return (
+        element_bytes(0x04000562, b"DT", attribution.at.encode("ascii"), encoding)
+        + element_bytes(0x04000563, b"LO", attribution.modifying_system.encode("ascii"), encoding)
+        + element_bytes(0x04000564, b"LO", attribution.source.encode("ascii"), encoding)
+        + element_bytes(0x04000565, b"CS", attribution.reason.encode("ascii"), encoding)
+    )
 
 
 def with_item(tag: int, existing: RawElement | None, item: bytes, encoding: Encoding) -> RawElement:
@@ -104,28 +102,29 @@ def with_item(tag: int, existing: RawElement | None, item: bytes, encoding: Enco
 _CONTRIBUTING_EQUIPMENT = 0x0018A001
 
 
-def with_our_equipment(elements: list[RawElement], encoding: Encoding) -> tuple[int, ...]:
+def add_our_equipment(elements: dict[int, RawElement], encoding: Encoding) -> None:
     """Name us once in the Contributing Equipment Sequence, as equipment that modified the object (PS3.3 C.12.1.1.5).
 
-    Gives the tags that this changed. The item holds nothing that could differ between two runs or releases.
+    The item holds nothing that could differ between two runs or releases.
     """
+    existing, item = elements.get(_CONTRIBUTING_EQUIPMENT), _our_equipment(encoding)
+    if existing is not None and (existing.vr == b"UN" or any(each.content == item for each in read_items(existing, encoding))):
+        return
+    elements[_CONTRIBUTING_EQUIPMENT] = with_item(_CONTRIBUTING_EQUIPMENT, existing, item, encoding)
+
+
+@lru_cache(maxsize=4)
+def _our_equipment(encoding: Encoding) -> bytes:
     code = (
         element_bytes(0x00080100, b"SH", b"109103", encoding)
         + element_bytes(0x00080102, b"SH", b"DCM", encoding)
         + element_bytes(0x00080104, b"LO", b"Modifying Equipment", encoding)
     )
-    item = (
+    return (
         element_bytes(0x00080070, b"LO", b"vna", encoding)
         + element_bytes(0x0018A003, b"ST", b"Corrected attributes of the header", encoding)
         + sequence_bytes(0x0040A170, [code], encoding)
     )
-    existing = find(elements, _CONTRIBUTING_EQUIPMENT)
-    if existing is not None and existing.vr == b"UN":
-        return ()
-    if existing is not None and any(each.content == item for each in read_items(existing, encoding)):
-        return ()
-    place(elements, with_item(_CONTRIBUTING_EQUIPMENT, existing, item, encoding))
-    return (_CONTRIBUTING_EQUIPMENT,)
 
 
 def _conforms(element: RawElement) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Iterable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -77,7 +77,7 @@ def walk(
     ``data`` begins at offset ``base`` of what ``at`` counts in. Raises StructureError for bytes that form no data set.
     """
     end, short = len(data), SHORT_VRS if encoding.explicit else frozenset[bytes]()
-    unpack, append = encoding.head, elements.append
+    unpack, append, new = encoding.head, elements.append, tuple.__new__  # the class's own constructor costs three times as much
     at -= base
     while at < end:
         if short and at + _HEADER <= end:  # nine of ten elements: a short form of defined length
@@ -86,7 +86,7 @@ def walk(
                 after = at + _HEADER + length
                 if after > end:
                     break
-                append(RawElement(group << 16 | number, vr, data[at:after], _HEADER))
+                append(new(RawElement, (group << 16 | number, vr, data[at:after], _HEADER, False)))
                 at = after
                 continue
         try:
@@ -101,18 +101,23 @@ def walk(
     return at + base
 
 
-def find(elements: Sequence[RawElement], tag: int) -> RawElement | None:
-    """Give the element with a tag, the last where there are several: readers keep that one."""
-    for element in reversed(elements):
-        if element.tag == tag:
+def find(elements: Iterable[RawElement], tag: int) -> RawElement | None:
+    """Give the first element with a tag."""
+    for element in elements:
+        if element[0] == tag:
             return element
     return None
 
 
-def declared_character_set(elements: Sequence[RawElement], inherited: bytes = b"") -> bytes:
+def declared_character_set(elements: Mapping[int, RawElement], inherited: bytes = b"") -> bytes:
     """Give the value of (0008,0005) without its padding, what is inherited where it is absent or empty."""
-    element = find(elements, SPECIFIC_CHARACTER_SET)
+    element = elements.get(SPECIFIC_CHARACTER_SET)
     return (element.value.rstrip(b" \0") if element else b"") or inherited
+
+
+def by_tag(elements: Iterable[RawElement]) -> dict[int, RawElement]:
+    """Give elements by their tags, of repeated ones the last: readers keep that one."""
+    return {element[0]: element for element in elements}
 
 
 def read_items(element: RawElement, encoding: Encoding) -> list[RawItem]:

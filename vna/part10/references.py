@@ -6,6 +6,7 @@ level) and except what the Original Attributes Sequence keeps, which is history.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -55,20 +56,18 @@ def _nested(element: RawElement, encoding: Encoding, study: str, series: str, de
         yield Reference("", here_study, here_series)
 
 
-def with_uids(
-    elements: Sequence[RawElement], encoding: Encoding, uids: Mapping[str, str]
-) -> tuple[list[RawElement], tuple[int, ...]]:
-    """Give every reference to a UID of ``uids`` its new one; say which top-level elements changed."""
-    wanted = {old.encode("ascii"): new.encode("ascii") for old, new in uids.items()}
-    result, changed = [], []
-    for element in elements:
-        new = element
-        if element.tag != ORIGINAL_ATTRIBUTES and element.tag not in IDENTITY and any(old in element.raw for old in wanted):
+def with_uids(elements: dict[int, RawElement], encoding: Encoding, uids: Mapping[str, str]) -> set[int]:
+    """Give every reference to a UID of ``uids`` its new one, in place; say which top-level elements changed."""
+    wanted = {old.encode("latin-1"): new.encode("latin-1") for old, new in uids.items()}
+    is_there = re.compile(b"|".join(map(re.escape, wanted))).search
+    changed = set()
+    for tag, element in elements.items():
+        if tag != ORIGINAL_ATTRIBUTES and tag not in IDENTITY and is_there(element.raw):
             new = _renamed(element, encoding, wanted, 0)
-        if new is not element:
-            changed.append(element.tag)
-        result.append(new)
-    return result, tuple(changed)
+            if new is not element:
+                elements[tag] = new
+                changed.add(tag)
+    return changed
 
 
 def _renamed(element: RawElement, encoding: Encoding, uids: Mapping[bytes, bytes], depth: int) -> RawElement:

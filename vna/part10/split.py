@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import BinaryIO
 
 from vna.part10.elements import (
@@ -81,5 +82,5 @@ def _end_of_fragments(file: BinaryIO, at: int, encoding: Encoding) -> int:
 
 
 def _tag(head: bytes, encoding: Encoding) -> int:
-    order = "little" if encoding.little_endian else "big"
-    return int.from_bytes(head[:2], order) << 16 | int.from_bytes(head[2:4], order)
+    group, element = struct.unpack_from(encoding.order + "HH", head)
+    return int(group << 16 | element)

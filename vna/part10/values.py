@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 from indexer.text import character_set as declared_set
@@ -30,7 +31,8 @@ class CharacterSetError(ValueError):
     """Text cannot be held by, or is not in, the character set that the object declares. The message holds no values."""
 
 
-def encode_value(values: Sequence[Value], vr: str, encoding: Encoding, specific_character_set: bytes) -> bytes:
+@lru_cache(maxsize=1024)
+def encode_value(values: tuple[Value, ...], vr: str, encoding: Encoding, specific_character_set: bytes) -> bytes:
     """Encode the values of one element, padded to even length.
 
     Raises CharacterSetError for text that the first term of the character set cannot hold: code extensions are read, never

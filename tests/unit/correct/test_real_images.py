@@ -27,7 +27,7 @@ from vna.part10 import read_head
 from vna.part10.elements import Encoding, vr_of
 from vna.part10.json_model import element_json
 from vna.part10.original import Attribution
-from vna.part10.raw import RawElement, declared_character_set, read_elements, read_items
+from vna.part10.raw import RawElement, by_tag, declared_character_set, read_elements, read_items
 from vna.part10.references import ORIGINAL_ATTRIBUTES
 from vna.validate.dciodvfy import find_dciodvfy, read_output
 
@@ -70,7 +70,7 @@ def changes_of(path: Path, sop_instance_uid: str) -> tuple[ElementChange, ...]:
     with path.open("rb") as file:
         stored = read_stored(file)
     present = {element.tag for element in stored.elements}
-    charset = declared_character_set(stored.elements)
+    charset = declared_character_set(by_tag(stored.elements))
     found = []
     for tag, (vr, text) in PATIENT.items():
         old = next((element_json(each, stored.encoding, charset) for each in stored.elements if each.tag == tag), None)
@@ -197,7 +197,7 @@ def test_original_attributes_restore_the_exact_old_values(corrected: list[Correc
             for value in recorded.values()
             if not value.is_undefined and value.vr in (b"PN", b"LO", b"SH")
         ):
-            assert declared_character_set(prior) == declared_character_set(list(old.values())), each.name
+            assert declared_character_set(by_tag(prior)) == declared_character_set(old), each.name
 
 
 def elements_of(content: bytes) -> tuple[RawElement, ...]:
