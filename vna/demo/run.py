@@ -38,8 +38,8 @@ def run(
 ) -> DemoResult:
     """Run the whole pipeline in ``directory`` and leave archive, configuration and report there.
 
-    ``legacy`` is one of :data:`LEGACY_KINDS`. An earlier demo there is replaced, or with ``keep`` gone on with. ``program`` is how
-    the reader types the command. Raises RefusedError for a folder that is something else's, ConfigError when dcmqrscp is not
+    ``legacy`` is one of :data:`LEGACY_KINDS`. An earlier demo there is replaced, or with ``keep`` gone on with. ``program`` is
+    how the reader types the command. Raises RefusedError for a folder that is something else's, ConfigError when dcmqrscp is not
     installed, and what the stages raise.
     """
     if legacy not in LEGACY_KINDS:
