@@ -30,9 +30,11 @@ from vna.errors import PeerError
 from vna.model import Local, Node
 
 COMMAND = pdus.COMMAND | pdus.LAST
-LIMITS = ScpLimits(
-    first_pdu_s=0.5, handshake_s=0.5, stall_s=0.5, idle_s=5, waiting=60, waiting_per_address=20, object_bytes=1 << 20
-)
+LIMITS = ScpLimits(first_pdu_s=1, handshake_s=1, stall_s=1, idle_s=5, waiting=60, waiting_per_address=20, object_bytes=1 << 20)
+
+
+PATIENCE_S = 5
+"""Far above what it takes, so that a busy machine does not fail the test."""
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def scp(events: list[Event]) -> Iterator[StorageScp]:
 
 
 def assert_served(scp: StorageScp) -> None:
-    """An honest peer gets its association, echo and store within a second."""
+    """An honest peer gets its association, echo and store."""
     started = time.monotonic()
     with RawPeer(scp.port, source="127.0.0.1") as honest:
         honest.associate()
@@ -55,14 +57,14 @@ def assert_served(scp: StorageScp) -> None:
         assert honest.store("1.2.3", b"data") == 0
         honest.send(pdus.RELEASE_RQ)
         assert honest.read_pdu() == pdus.RELEASE_RP
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < PATIENCE_S
 
 
 def codes(events: list[Event]) -> set[str]:
     return {event.code for event in events if event.kind is EventKind.REJECTED}
 
 
-def wait_for(condition: object, seconds: float = 5) -> None:
+def wait_for(condition: object, seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:  # type: ignore[operator]
         time.sleep(0.01)
@@ -226,7 +228,7 @@ def test_silent_tls_connections_do_not_block_others(tmp_path: Path, events: list
         for n in range(50):
             stack.enter_context(RawPeer(scp.port, source=f"127.0.0.{2 + n % 10}")).send(hello)
         node = Node("vna", ae_title="VNA", port=scp.port, tls_ca=authority.certificate)
-        assert echo(node, Local()) < 1
+        assert echo(node, Local()) < PATIENCE_S
         expected = "TLS" if hello == b"not TLS at all" else "TLS_DEADLINE"
         wait_for(lambda: expected in codes(events))
         with pytest.raises((ssl.SSLError, PeerError, OSError)):
