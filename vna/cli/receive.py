@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -32,7 +33,10 @@ def command(ctx: click.Context, port: int | None, workers: int, as_json: bool) -
     counts: Counter[str] = Counter()
 
     def tell(event: Mapping[str, Any]) -> None:
-        counts[str(event.get("state", event["event"]))] += 1
+        if event["event"] == "objects":
+            counts.update(event["states"])
+        else:
+            counts[str(event["event"])] += 1
         if as_json:
             click.echo(json.dumps(event))
         elif event["event"] == "listening":
@@ -42,7 +46,12 @@ def command(ctx: click.Context, port: int | None, workers: int, as_json: bool) -
                 f"{event['event']}: {event.get('calling_ae_title', '')}@{event.get('peer_address', '')} {event.get('code', '')}"
             )
 
-    service = ReceiveService(open_archive(config), config.local, sources, ReceiveOptions(port=port, workers=workers), tell)
+    def relay(lines: bytes) -> None:
+        sys.stdout.buffer.write(lines)
+        sys.stdout.buffer.flush()
+
+    options = ReceiveOptions(port=port, workers=workers, all_objects=as_json)
+    service = ReceiveService(open_archive(config), config.local, sources, options, tell, relay)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
     signal.signal(signal.SIGUSR1, lambda *_: service.commit_now())

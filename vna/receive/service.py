@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -18,6 +21,7 @@ from vna.dimse.access import access_list
 from vna.dimse.storage_scp import open_listener
 from vna.errors import StoreError, VnaError
 from vna.model import Local
+from vna.receive.telling import STORED_PREFIX
 
 if TYPE_CHECKING:
     import socket
@@ -27,19 +31,28 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Tell = Callable[[Mapping[str, Any]], None]
+Relay = Callable[[bytes], None]
+"""Takes the JSON lines of stored objects, several at once, as a worker wrote them."""
 
 _RESTART_PAUSE_S = 1.0
+_READ_PAUSE_S = 0.05
+_PIPE_BYTES = 1 << 20
+_STORED = STORED_PREFIX.encode("ascii")
 _DRAIN_SLACK_S = 5.0
 _SEAL_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiveOptions:
-    """How ``vna receive`` runs. ``limits`` overrides fields of :class:`vna.dimse.limits.ScpLimits`, for each worker."""
+    """How ``vna receive`` runs. ``limits`` overrides fields of :class:`vna.dimse.limits.ScpLimits`, for each worker.
+
+    The index is committed every ``index_interval_s``, and sooner once ``index_objects`` have come.
+    """
 
     port: int | None = None
     workers: int = 1
     index_interval_s: float = 2.0
+    index_objects: int = 1000
     all_objects: bool = True
     limits: Mapping[str, int | float] = field(default_factory=dict)
     drain_s: float = 30.0
@@ -50,16 +63,27 @@ class ReceiveService:
 
     ``sources`` maps a calling AE title to the name that the index gives its objects. ``tell`` gets every event as a mapping whose
     ``event`` is ``listening``, ``association``, ``stored``, ``refused``, ``rejected``, ``closed``, ``indexed`` or
-    ``worker_ended``.
+    ``worker_ended``; without ``all_objects``, ``objects`` with a count of each state in place of ``stored``. With ``relay`` the
+    ``stored`` events go there instead, as the lines of JSON that they are.
     """
 
-    def __init__(self, archive: Archive, local: Local, sources: Mapping[str, str], options: ReceiveOptions, tell: Tell) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        local: Local,
+        sources: Mapping[str, str],
+        options: ReceiveOptions,
+        tell: Tell,
+        relay: Relay | None = None,
+    ) -> None:
         self._archive = archive
         self._local = local
         self._sources = dict(sources)
         self._options = options
         self._tell_lock = threading.Lock()
         self._tell_unlocked = tell
+        self._relay_unlocked = relay
+        self._unindexed = 0
         self._stopping = threading.Event()
         self._due = threading.Event()
 
@@ -84,18 +108,46 @@ class ReceiveService:
             port = listener.getsockname()[1]
             receiver = Receiver(self._local.ae_title, self._local.host, port)
             with announced(self._archive.root, receiver):
-                workers = [_Worker(self._order(listener), listener, self._tell) for _ in range(self._options.workers)]
+                workers = [self._start(listener) for _ in range(self._options.workers)]
                 try:
+                    rows = self._commit()  # what an earlier run left; the libraries of the index come in while workers start
+                    for worker in workers:
+                        worker.wait_ready()
                     self._tell({"event": "listening", **asdict(receiver)})
+                    self._tell_indexed(rows)
                     self._watch(workers, listener)
                 finally:
                     listener.close()
                     self._drain(workers)
-        self._commit(always=True)
+        self._tell_indexed(self._commit(always=True))
 
     def _tell(self, event: Mapping[str, Any]) -> None:
         with self._tell_lock:
             self._tell_unlocked(event)
+
+    def _take(self, lines: list[bytes]) -> None:
+        """Hand on what a worker told of stored objects, and bring the index up to date where many have come."""
+        if self._relay_unlocked is not None:
+            with self._tell_lock:
+                self._relay_unlocked(b"".join(lines))
+        else:
+            for line in lines:
+                self._tell(json.loads(line))
+        self._count(len(lines))
+
+    def _take_other(self, event: Mapping[str, Any]) -> None:
+        self._tell(event)
+        if event["event"] == "objects":
+            self._count(sum(event["states"].values()))
+
+    def _count(self, objects: int) -> None:
+        with self._tell_lock:
+            self._unindexed += objects
+            if self._unindexed >= self._options.index_objects:
+                self._due.set()
+
+    def _start(self, listener: socket.socket) -> _Worker:
+        return _Worker(self._order(listener), listener, self._take, self._take_other)
 
     def _order(self, listener: socket.socket) -> dict[str, Any]:
         return {
@@ -123,22 +175,27 @@ class ReceiveService:
                     worker.close()
                     worker.wait(0)
                     time.sleep(_RESTART_PAUSE_S)
-                    workers[number] = _Worker(self._order(listener), listener, self._tell)
+                    workers[number] = self._start(listener)
+                    workers[number].wait_ready()
+            with self._tell_lock:
+                self._unindexed = 0
             for worker in workers:
                 worker.seal()
-            self._commit()
+            self._tell_indexed(self._commit())
 
-    def _commit(self, *, always: bool = False) -> None:
+    def _tell_indexed(self, rows: int) -> None:
+        if rows:
+            self._tell({"event": "indexed", "rows": rows})
+
+    def _commit(self, *, always: bool = False) -> int:
         """Bring the journal into the index; a failure costs freshness only, so it is told and tried again."""
         try:
-            rows = self._archive.sync_index()
+            return self._archive.sync_index()
         except VnaError as exc:
             log.error("the index could not be brought up to date: %s", type(exc).__name__)
             if always:
                 raise
-            return
-        if rows:
-            self._tell({"event": "indexed", "rows": rows})
+            return 0
 
     def _drain(self, workers: list[_Worker]) -> None:
         for worker in workers:
@@ -149,9 +206,11 @@ class ReceiveService:
 
 
 class _Worker:
-    """One accepting process and the thread that reads what it tells."""
+    """One accepting process and the thread that reads what it tells: ``take`` gets lines of stored objects, ``tell`` the rest."""
 
-    def __init__(self, order: Mapping[str, Any], listener: socket.socket, tell: Tell) -> None:
+    def __init__(
+        self, order: Mapping[str, Any], listener: socket.socket, take: Callable[[list[bytes]], None], tell: Tell
+    ) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "vna.receive.worker"],
             stdin=subprocess.PIPE,
@@ -160,34 +219,55 @@ class _Worker:
         )
         self._ready = threading.Event()
         self._sealed = threading.Event()
-        self._reader = threading.Thread(target=self._read, args=(tell,), daemon=True)
+        self._hurry = threading.Event()
+        self._reader = threading.Thread(target=self._read, args=(take, tell), daemon=True)
         self._reader.start()
         stdin = self._process.stdin
         assert stdin is not None
         stdin.write(json.dumps(order).encode() + b"\n")
         stdin.flush()
+
+    def wait_ready(self) -> None:
+        """Wait until it accepts associations. Raises StoreError when it does not come up."""
         if not self._ready.wait(60):
             self._process.kill()
             raise StoreError("an accepting process did not start", hint="run with -v to see why")
 
-    def _read(self, tell: Tell) -> None:
+    def _read(self, take: Callable[[list[bytes]], None], tell: Tell) -> None:
+        """Read what it tells, not line by line but now and then, so that it need not wake us for each object."""
         stdout = self._process.stdout
         assert stdout is not None
-        for line in stdout:
-            event = json.loads(line)
-            if event["event"] == "listening":
-                self._ready.set()
-            elif event["event"] == "sealed":
-                self._sealed.set()
-            else:
-                tell(event)
+        with contextlib.suppress(OSError):  # the system may not grant it; then a full pipe makes the process wait for us
+            fcntl.fcntl(stdout.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        rest = b""
+        while data := os.read(stdout.fileno(), _PIPE_BYTES):
+            lines = (rest + data).splitlines(keepends=True)
+            rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
+            stored = [line for line in lines if line.startswith(_STORED)]
+            if stored:
+                take(stored)
+            for line in lines:
+                if not line.startswith(_STORED):
+                    self._note(json.loads(line), tell)
+            if stored:
+                self._hurry.wait(_READ_PAUSE_S)
         self._ready.set()
+
+    def _note(self, event: Mapping[str, Any], tell: Tell) -> None:
+        if event["event"] == "listening":
+            self._ready.set()
+        elif event["event"] == "sealed":
+            self._hurry.clear()
+            self._sealed.set()
+        else:
+            tell(event)
 
     def seal(self) -> None:
         """Have the process seal its journal segment; a process that has died is looked after by the next round."""
         stdin = self._process.stdin
         assert stdin is not None
         self._sealed.clear()
+        self._hurry.set()
         try:
             stdin.write(b"seal\n")
             stdin.flush()

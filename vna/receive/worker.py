@@ -9,21 +9,16 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import socket
 import sys
-import threading
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 from vna.archive import Archive
-from vna.dimse.acceptor import Event, EventKind
 from vna.dimse.limits import ScpLimits
 from vna.dimse.storage_scp import storage_scp
 from vna.model import Local
+from vna.receive.telling import Teller
 
 
 def main() -> None:
@@ -36,8 +31,7 @@ def main() -> None:
     sources: dict[str, str] = order["sources"]
     limits = replace(ScpLimits(), **order["limits"])
     archive = Archive.open(order["archive"])
-    tell_line = _line_teller()
-    tell = partial(_tell, tell_line, all_objects=order["all_objects"])
+    teller = Teller(sys.stdout.fileno(), all_objects=order["all_objects"])
     listener = socket.socket(fileno=order["listener"])
     with (
         archive.sink() as sink,
@@ -47,53 +41,14 @@ def main() -> None:
             listener=listener,
             limits=limits,
             source_of=lambda title: sources.get(title, title),
-            on_event=tell,
+            on_event=teller.tell,
         ),
     ):
         for _ in sys.stdin:
             sink.seal()
-            tell_line({"event": "sealed"})
-
-
-TellLine = Callable[[dict[str, Any]], None]
-
-
-def _line_teller() -> TellLine:
-    """Make the function that writes one JSON line, whole, whichever thread it is called from."""
-    lock = threading.Lock()
-
-    def tell_line(fields: dict[str, Any]) -> None:
-        line = json.dumps(fields).encode("ascii") + b"\n"
-        with lock:
-            os.write(sys.stdout.fileno(), line)
-
-    return tell_line
-
-
-def _tell(tell_line: TellLine, event: Event, *, all_objects: bool) -> None:
-    """Tell an event; without ``all_objects`` stored objects are not told."""
-    if event.kind != EventKind.STORED or all_objects:
-        tell_line(_fields(event))
-
-
-def _fields(event: Event) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "event": event.kind.value,
-        "calling_ae_title": event.calling_ae_title,
-        "peer_address": event.peer_address,
-    }
-    if event.receipt is not None:
-        receipt = event.receipt
-        fields |= {
-            "state": receipt.state,
-            "sha256": receipt.sha256,
-            "path": receipt.path,
-            "size": receipt.size,
-            "study_instance_uid": receipt.study_instance_uid,
-            "sop_instance_uid": receipt.sop_instance_uid,
-            "codes": list(receipt.codes),
-        }
-    return fields | {key: value for key, value in (("code", event.code), ("detail", event.detail)) if value}
+            teller.tell_counts()
+            teller.tell_fields({"event": "sealed"})
+    teller.tell_counts()
 
 
 if __name__ == "__main__":
