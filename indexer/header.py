@@ -32,6 +32,7 @@ _IDENTITY = frozenset(
     | {0x00100010, 0x00100020, 0x00100021, 0x00100030, 0x00080050}  # patient's name, ID, its issuer, birth date; accession
 )
 _WINDOW = 1 << 16
+_FIRST_WINDOW = 1 << 13  # most headers end within it, and what is copied for nothing costs as much as what is read
 _NOTHING: frozenset[int] = frozenset()
 
 
@@ -77,7 +78,12 @@ class HeaderScanner(ElementWalker):
         if type(chunk) is bytes and not self._may_be_deflated:
             return self._take(chunk)
         view = memoryview(chunk)
-        return any(self._feed_window(bytes(view[at : at + _WINDOW])) for at in range(0, len(view), _WINDOW))
+        at, size = 0, _FIRST_WINDOW
+        while at < len(view):
+            if self._feed_window(bytes(view[at : at + size])):
+                return True
+            at, size = at + size, _WINDOW
+        return False
 
     def _feed_window(self, data: bytes) -> bool:
         if not self._may_be_deflated:

@@ -104,12 +104,17 @@ _ORDER = {_A: 0, _W: 1, _Q: 2}
 
 def disposition(problems: Iterable[Problem]) -> Disposition:
     """Tell what follows from all ``problems`` together: the worst class among them, ``ACCEPT`` if there are none."""
-    return max((PROBLEMS[problem.code].disposition for problem in problems), key=_ORDER.__getitem__, default=_A)
+    worst = _A
+    for problem in problems:
+        worst = max(worst, PROBLEMS[problem.code].disposition, key=_ORDER.__getitem__)
+    return worst
 
 
 def codes(problems: Iterable[Problem]) -> tuple[str, ...]:
     """List the distinct codes of ``problems``, the deciding ones first, otherwise in the order they were found."""
-    distinct = dict.fromkeys(problem.code for problem in problems)
+    distinct = dict.fromkeys([problem.code for problem in problems])
+    if not distinct:
+        return ()
     return tuple(sorted(distinct, key=lambda code: -_ORDER[PROBLEMS[code].disposition]))
 
 

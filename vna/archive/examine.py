@@ -66,7 +66,7 @@ def judge(header: Header, announced: Announced, sha256: str) -> Verdict:
     """
     problems = [*header.problems, *identity_problems(header, announced.sop_class_uid, announced.sop_instance_uid)]
     row = index_row(header, problems)
-    study, series, sop = (header.uid(tag) for tag in (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID))
+    study, series, sop = header.uid(STUDY_INSTANCE_UID), header.uid(SERIES_INSTANCE_UID), header.uid(SOP_INSTANCE_UID)
     worst = disposition(problems)
     if worst is Disposition.QUARANTINE or not (study and series and sop):
         return Verdict(ObjectStatus.QUARANTINED, codes(problems), quarantine_path(sha256), row)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 
 INSTANCES = "instances"
 QUARANTINE = "quarantine"
@@ -41,8 +42,13 @@ def study_prefix(study_instance_uid: str) -> str:
 
 def instance_path(study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> str:
     """Return the path of the first object that came under these UIDs."""
-    folder = f"{INSTANCES}/{study_prefix(study_instance_uid)}/{path_part(study_instance_uid)}/{path_part(series_instance_uid)}"
-    return f"{folder}/{path_part(sop_instance_uid)}.dcm"
+    return f"{_series_folder(study_instance_uid, series_instance_uid)}/{path_part(sop_instance_uid)}.dcm"
+
+
+@lru_cache(maxsize=4096)
+def _series_folder(study_instance_uid: str, series_instance_uid: str) -> str:
+    prefix = f"{INSTANCES}/{study_prefix(study_instance_uid)}"
+    return f"{prefix}/{path_part(study_instance_uid)}/{path_part(series_instance_uid)}"
 
 
 def variant_path(path: str, sha256: str) -> str:

@@ -69,6 +69,7 @@ class JournalRow:
 
 
 _PROVENANCE = tuple(each.name for each in fields(Provenance))
+_ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 
 
 def encode(row: JournalRow) -> bytes:
@@ -86,7 +87,7 @@ def encode(row: JournalRow) -> bytes:
         "provenance": {name: value for name in _PROVENANCE if (value := getattr(row.provenance, name))},
         "row": {name: value for name, value in row.row.items() if value is not None},
     }
-    return json.dumps(told, separators=(",", ":")).encode("ascii")
+    return _ENCODER.encode(told).encode("ascii")
 
 
 def numbered(seq: int, payload: bytes) -> bytes:

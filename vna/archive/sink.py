@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 
@@ -312,7 +314,13 @@ class ArchiveIncoming:
 
 def now() -> str:
     """Tell the time of receipt: UTC, ISO 8601, microseconds."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    second, nanosecond = divmod(time.time_ns(), 1_000_000_000)
+    return f"{_second(second)}.{nanosecond // 1000:06d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def holds(store: Store, row: JournalRow) -> bool | None:

@@ -26,6 +26,7 @@ LOCK = "lock"
 INTENTS = "intents"
 _REGISTRATION = "writers.lock"
 _LINES_PER_FILE = 1000
+_NOTHING: set[str] = set()
 
 
 class Writer:
@@ -107,7 +108,7 @@ class Intents:
     def record(self, spool_name: str, payload: bytes, *, durable: bool) -> None:
         """Write down that a spool file is about to be published with that encoded journal row."""
         # The line break in front keeps a line whole that follows one which a full disk cut short.
-        line = b'\n{"spool":%b,%b\n' % (json.dumps(spool_name).encode("ascii"), payload[1:])
+        line = b'\n{"spool":"%b",%b\n' % (spool_name.encode("ascii"), payload[1:])  # a spool name needs no escapes
         with self._lock, store_errors("the intent could not be written"):
             self._turn_over()
             self._operations.write(self._descriptor, line)
@@ -123,11 +124,16 @@ class Intents:
                 self._operations.write(
                     self._descriptor, b'\n{"spool":%b,"given_up":true}\n' % json.dumps(spool_name).encode("ascii")
                 )
-            for number, names in list(self._unfinished.items()):
-                names.discard(spool_name)
-                if not names and number != self._number:
-                    del self._unfinished[number]
-                    self._operations.unlink(self._path(number))
+            self._unfinished.get(self._number, _NOTHING).discard(spool_name)
+            if len(self._unfinished) > 1:
+                self._finish_older(spool_name)
+
+    def _finish_older(self, spool_name: str) -> None:
+        for number, names in list(self._unfinished.items()):
+            names.discard(spool_name)
+            if not names and number != self._number:
+                del self._unfinished[number]
+                self._operations.unlink(self._path(number))
 
     def close(self) -> None:
         """Close the file and leave it where it is."""

@@ -7,6 +7,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ _PREFIX = "put-"
 _SCRATCH_LOCK = "scratch.lock"
 _RENAME_LOCK = "rename.lock"
 _KNOWN_FOLDERS = 50_000
+_KNOWN_SYNCS = 1_000
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -40,7 +42,8 @@ class LocalStore:
         self._operations = operations
         self._lock = threading.Lock()
         self._known: set[Path] = {self.root}
-        self._syncs: dict[Path, tuple[GroupCommit, int]] = {}
+        self._folders: dict[str, Path] = {}
+        self._syncs: dict[Path, GroupCommit] = {}
         self._lost: set[Path] = set()
         self._has_links: bool | None = None
 
@@ -58,11 +61,10 @@ class LocalStore:
         folders: dict[Path, None] = {}
         with store_errors("the object could not be published"):
             for local, path in files:
-                target = self._target(path)
-                done = self._name(local, target)
+                done = self._name(local, self._target(path))
                 published.append(done)
                 if done:
-                    folders[target.parent] = None
+                    folders[self._folder(path.rpartition("/")[0])] = None
             for folder in folders:
                 self._sync_folder(folder)
         return published
@@ -112,10 +114,10 @@ class LocalStore:
 
     def open(self, path: str) -> BinaryIO:
         """See :meth:`vna.store.port.Store.open`."""
-        target = self.root / checked(path)
+        target = f"{self.url}/{checked(path)}"  # pathlib would cost as much as opening
         with store_errors("the object could not be opened"):
             try:
-                return target.open("rb")
+                return open(target, "rb")  # noqa: PTH123
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
                 raise InstanceMissingError(f"there is no object under {path}") from exc
 
@@ -126,9 +128,11 @@ class LocalStore:
 
     def exists(self, path: str) -> bool:
         """See :meth:`vna.store.port.Store.exists`."""
-        target = self.root / checked(path)
         with store_errors("the object could not be examined"):
-            return target.is_file()
+            try:
+                return stat.S_ISREG(os.stat(f"{self.url}/{checked(path)}").st_mode)  # noqa: PTH116 - once for each object
+            except (FileNotFoundError, NotADirectoryError):
+                return False
 
     def size(self, path: str) -> int:
         """See :meth:`vna.store.port.Store.size`."""
@@ -176,10 +180,21 @@ class LocalStore:
     # -- writing
 
     def _target(self, path: str) -> Path:
-        target = self.root / checked(path)
-        self._ensure_folder(target.parent)
-        self._check_trusted(target.parent)
-        return target
+        prefix, _, name = checked(path).rpartition("/")
+        folder = self._folder(prefix)
+        self._ensure_folder(folder)
+        self._check_trusted(folder)
+        return Path(f"{folder}/{name}")
+
+    def _folder(self, prefix: str) -> Path:
+        """Give the path of a folder below the root: the same object each time, which knows its own text and hash by then."""
+        folder = self._folders.get(prefix)
+        if folder is None:
+            folder = self.root / prefix
+            if len(self._folders) >= _KNOWN_FOLDERS:
+                self._folders = {}
+            self._folders[prefix] = folder
+        return folder
 
     def _ensure_folder(self, folder: Path) -> None:
         """Make a folder and its parents, and force the names of all of them to the disk once in this store's life."""
@@ -266,21 +281,19 @@ class LocalStore:
         """
         self._check_trusted(folder)
         with self._lock:
-            group, users = self._syncs.get(folder) or (GroupCommit(lambda: self._operations.sync_folder(folder)), 0)
-            self._syncs[folder] = (group, users + 1)
+            group = self._syncs.get(folder)
+            if group is None:
+                if len(self._syncs) >= _KNOWN_SYNCS:
+                    self._syncs = {}  # whoever waits in a group keeps it; the next one begins another
+                group = self._syncs[folder] = GroupCommit(lambda: self._operations.sync_folder(folder))
         try:
             group.wait()
         except OSError:
             self._lost.add(folder)
             raise
-        finally:
-            with self._lock:
-                group, users = self._syncs.pop(folder)
-                if users > 1:
-                    self._syncs[folder] = (group, users - 1)
 
     def _check_trusted(self, folder: Path) -> None:
-        if folder in self._lost:
+        if self._lost and folder in self._lost:
             raise StoreError("an earlier fsync of the folder failed", hint="end this process, examine the disk, start again")
 
     def _probe_links(self) -> bool:

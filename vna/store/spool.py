@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from vna.errors import StoreError
-from vna.store.operations import FILE_MODE, SYSTEM, Operations, store_errors
+from vna.store.operations import FILE_MODE, SYSTEM, Operations, store_error, store_errors
 
 SUFFIX = ".part"
 
@@ -31,8 +31,10 @@ class SpoolFile:
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append ``chunk`` and hash it. Raises StoreFullError when there is no room; then :meth:`discard`."""
-        with store_errors("the spool file could not be written"):
+        try:
             self._operations.write(self._descriptor, chunk)
+        except OSError as exc:
+            raise store_error(exc, "the spool file could not be written") from exc
         self._digest.update(chunk)
         self.size += len(chunk)
 
@@ -76,13 +78,14 @@ class Spool:
 
     def __init__(self, folder: Path, operations: Operations = SYSTEM) -> None:
         self.folder = folder
+        self._prefix = f"{folder}/"
         self._operations = operations
         self._numbers = itertools.count(1)
 
     def create(self) -> SpoolFile:
         """Open a new spool file (O_EXCL). Raises StoreFullError when there is no room for it."""
         with store_errors("no spool file could be created"):
-            return SpoolFile(self.folder / f"{next(self._numbers):08d}{SUFFIX}", self._operations)
+            return SpoolFile(Path(f"{self._prefix}{next(self._numbers):08d}{SUFFIX}"), self._operations)
 
     def remove(self, path: Path) -> None:
         """Remove the spool name of a file that was published and recorded."""
