@@ -5,6 +5,7 @@ Each system runs in a process of its own, so that peak memory is its own. Run as
 pairs and those proposed to a person.
 """
 
+# ruff: noqa: E501, RUF005 - wide rows of results
 from __future__ import annotations
 
 import argparse
@@ -45,10 +46,14 @@ def plain_splink(people: Any) -> tuple[set[Pair], set[Pair]]:
             born = row["PatientBirthDate"]
             names.append(
                 {
-                    "unique_id": row["key"], "mrn": row["PatientID"].lstrip("0") or None, "surname": parts[0] or None, "first_name": parts[1] or None,
-                    "dob": f"{born[:4]}-{born[4:6]}-{born[6:8]}" if len(born) == 8 else None, "sex": row["PatientSex"] or None,
+                    "unique_id": row["key"],
+                    "mrn": row["PatientID"].lstrip("0") or None,
+                    "surname": parts[0] or None,
+                    "first_name": parts[1] or None,
+                    "dob": f"{born[:4]}-{born[4:6]}-{born[6:8]}" if len(born) == 8 else None,
+                    "sex": row["PatientSex"] or None,
                 }
-            )  # fmt: skip
+            )
         text = pa.string()
         return pa.Table.from_pylist(
             names, pa.schema([(name, text) for name in ("unique_id", "mrn", "surname", "first_name", "dob", "sex")])
@@ -104,10 +109,19 @@ def measure(system: str, path: Path) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     true = people.pairs()
     return {
-        "system": system, "workload": f"{len(people.pacs)} x {len(people.ris)}", "seconds": round(seconds, 2), "instances_per_s": round(len(people.pacs) / seconds, 1),
-        "mib_per_s": None, "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024), "loaded_mib": round(before), "auto": len(auto),
-        "wrong": len(auto - true), "shown": len(shown), "auto_recall": round(len(auto & true) / len(true), 4), "recall": round(len((auto | shown) & true) / len(true), 4),
-    }  # fmt: skip
+        "system": system,
+        "workload": f"{len(people.pacs)} x {len(people.ris)}",
+        "seconds": round(seconds, 2),
+        "instances_per_s": round(len(people.pacs) / seconds, 1),
+        "mib_per_s": None,
+        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "loaded_mib": round(before),
+        "auto": len(auto),
+        "wrong": len(auto - true),
+        "shown": len(shown),
+        "auto_recall": round(len(auto & true) / len(true), 4),
+        "recall": round(len((auto | shown) & true) / len(true), 4),
+    }
 
 
 def main(args: list[str] | None = None) -> dict[str, Any]:

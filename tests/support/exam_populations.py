@@ -3,6 +3,7 @@
 ``riverside_exams`` is for tuning; ``harbour_exams`` is held out, with other rates, other descriptions and no station names.
 """
 
+# ruff: noqa: E501 - tables of names
 from __future__ import annotations
 
 import random

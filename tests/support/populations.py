@@ -5,6 +5,7 @@
 nothing is ever tuned on it. Everything is drawn from a seed.
 """
 
+# ruff: noqa: E501 - tables of names
 from __future__ import annotations
 
 import random

@@ -14,7 +14,9 @@ from vna.cli.options import dry_run_option, json_option
 from vna.cli.output import emit, progress
 
 if TYPE_CHECKING:
-    from vna.reconcile.decisions import DecisionFile
+    from collections.abc import Sequence
+
+    from vna.reconcile.decisions import Answer, DecisionFile
     from vna.reconcile.worklist import Worklist
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -49,9 +51,20 @@ def command() -> None:
 @json_option
 @click.pass_context
 def match(
-    ctx: click.Context, ris: Path, pacs: Path | None, level: str, out: Path | None, columns: Path | None, merges: Path | None, rules_file: Path | None,
-    encoding: str, report_to: Path | None, accept_no_match: bool, dry_run: bool, as_json: bool,
-) -> int:  # fmt: skip
+    ctx: click.Context,
+    ris: Path,
+    pacs: Path | None,
+    level: str,
+    out: Path | None,
+    columns: Path | None,
+    merges: Path | None,
+    rules_file: Path | None,
+    encoding: str,
+    report_to: Path | None,
+    accept_no_match: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
     """Match the archive (or --pacs) with a RIS list and write the decision file."""
     from vna.reconcile.decisions import write_decisions
     from vna.reconcile.lists import load_column_map, read_list
@@ -108,9 +121,10 @@ def _key() -> str:
     """Read one key from the terminal, or one character from a pipe; "" at its end."""
     if sys.stdin.isatty():
         return click.getchar().lower()
-    while (key := click.get_text_stream("stdin").read(1)) in ("\n", "\r", " "):
-        continue
-    return key.lower()
+    while True:
+        key = sys.stdin.read(1)
+        if key not in ("\n", "\r", " "):
+            return key.lower()
 
 
 def _draw(work: Worklist) -> None:
@@ -119,7 +133,8 @@ def _draw(work: Worklist) -> None:
     decided = len(work.given)
     click.echo("", err=err)
     click.secho(
-        f"{work.position + 1} of {len(work.places)}   decided {decided}   {row['outcome']}   {row['rule']}: {work.rule_text()}   score {row['score']:.4f}",
+        f"{work.position + 1} of {len(work.places)}   decided {decided}   {row['outcome']}   score {row['score']:.4f}   "
+        f"{row['rule']}: {work.rule_text()}",
         bold=True,
         err=err,
     )
@@ -134,14 +149,13 @@ def _draw(work: Worklist) -> None:
     click.echo("  [a]ccept [r]eject [n]one [s]kip [b]ack [u]ndo [q] save [?]", err=err)
 
 
-def _save(file: DecisionFile, path: Path, out: Path | None, answers: list[object], reviewer: str, *, as_json: bool) -> int:
-    from vna.reconcile.decisions import Answer, decide
+def _save(file: DecisionFile, path: Path, out: Path | None, answers: Sequence[Answer], reviewer: str, *, as_json: bool) -> int:
+    from vna.reconcile.decisions import decide
 
-    given = [answer for answer in answers if isinstance(answer, Answer)]
-    if not given:
+    if not answers:
         emit({"decided": 0, "waiting": len(file.waiting()), "decisions": str(path)}, as_json=as_json)
         return 3 if file.waiting() else 0
-    return _write(decide(file, given, reviewer), path, out, len(given), as_json=as_json)
+    return _write(decide(file, answers, reviewer), path, out, len(answers), as_json=as_json)
 
 
 def _write(made: DecisionFile, path: Path, out: Path | None, decided: int, *, as_json: bool) -> int:
@@ -178,7 +192,7 @@ def decide_command(
     """Decide single pairs; the file is superseded by its next revision, not changed."""
     from vna.reconcile.decisions import Answer, read_decisions
 
-    answers: list[object] = [Answer(a, b, "accept", reason) for a, b in accepted]
+    answers = [Answer(a, b, "accept", reason) for a, b in accepted]
     answers += [Answer(a, b, "reject", reason) for a, b in rejected]
     return _save(read_decisions(file), file, out, answers, reviewer, as_json=as_json)
 

@@ -18,7 +18,7 @@ from vna.reconcile.records import People
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of key. ``left`` and ``right`` are conditions on the two sides' records; ``limit`` is how many pairs one key may bring."""
+    """One kind of key. ``left`` and ``right`` are conditions on the records; ``limit`` is how many pairs one key may bring."""
 
     name: str
     source: str
@@ -55,7 +55,7 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Pairs (PACS row, RIS row), each once, ordered; ``skipped`` counts the pairs behind keys that were too common, by kind of key."""
+    """Pairs (PACS row, RIS row), each once, ordered; ``skipped`` counts pairs behind too common keys, by kind of key."""
 
     left: Any
     right: Any
@@ -87,7 +87,8 @@ def candidates(pacs: People, ris: People, connection: duckdb.DuckDBPyConnection)
         f"""CREATE OR REPLACE TEMP TABLE a_keys AS SELECT DISTINCT * FROM ({left});
         CREATE OR REPLACE TEMP TABLE b_keys AS SELECT DISTINCT * FROM ({right});
         CREATE OR REPLACE TEMP TABLE blocks AS SELECT kind, key, n * m AS pairs, n * m <= CASE kind {limits} END AS small
-        FROM (SELECT kind, key, count(*) AS n FROM a_keys GROUP BY ALL) JOIN (SELECT kind, key, count(*) AS m FROM b_keys GROUP BY ALL)
+        FROM (SELECT kind, key, count(*) AS n FROM a_keys GROUP BY ALL)
+        JOIN (SELECT kind, key, count(*) AS m FROM b_keys GROUP BY ALL)
         USING (kind, key)"""
     )
     skipped = connection.execute(
@@ -98,20 +99,20 @@ def candidates(pacs: People, ris: People, connection: duckdb.DuckDBPyConnection)
             SELECT a.rid AS l, b.rid AS r, min(kind) AS first, max(kind) AS last FROM a_keys a JOIN b_keys b USING (kind, key)
             JOIN (SELECT kind, key FROM blocks WHERE small) USING (kind, key) GROUP BY ALL)
         SELECT l, r FROM pairs JOIN a_records a ON a.rid = l JOIN b_records b ON b.rid = r
-        WHERE CASE WHEN first IN {_DATE_ONLY} AND last IN {_DATE_ONLY} THEN {_ALIKE} WHEN first >= {_WEAK} THEN {_VERY_ALIKE} ELSE true END
+        WHERE CASE WHEN first IN {_DATE_ONLY} AND last IN {_DATE_ONLY} THEN {_ALIKE}
+            WHEN first >= {_WEAK} THEN {_VERY_ALIKE} ELSE true END
         ORDER BY l, r"""
     ).to_arrow_table()
     for side in "ab":
-        connection.execute(
-            f"DROP TABLE {side}_keys; DROP TABLE {side}_records; DROP TABLE {side}_ids; DROP TABLE {side}_sounds; DROP TABLE {side}_couples"
-        )
+        connection.execute("; ".join(f"DROP TABLE {side}_{name}" for name in ("keys", "records", "ids", "sounds", "couples")))
     connection.execute("DROP TABLE blocks")
     return Candidates(table["l"], table["r"], {KINDS[kind].name: pairs for kind, pairs in skipped})
 
 
 _DATE_ONLY = tuple(number for number, kind in enumerate(KINDS) if kind.name.startswith("birth date"))
 _ALIKE = (
-    "list_has_any(a.words, b.words) OR jaro_winkler_similarity(array_to_string(a.words, ''), array_to_string(b.words, '')) >= 0.72"
+    "list_has_any(a.words, b.words)"
+    " OR jaro_winkler_similarity(array_to_string(a.words, ''), array_to_string(b.words, '')) >= 0.72"
     " OR jaro_winkler_similarity(array_to_string(a.words, ''), array_to_string(list_reverse(b.words), '')) >= 0.8"
 )
 """Strangers who share a birthday are many: they need a name somewhat alike to be worth a closer look."""

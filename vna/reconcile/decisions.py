@@ -24,9 +24,20 @@ from vna.reconcile.lists import ReadList, Row, decode_text
 from vna.reconcile.rules import MatchLevel, Outcome
 
 SHOWN = (
-    "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "IssuerOfAccessionNumber",
-    "StudyInstanceUID", "StudyDate", "StudyTime", "Modality", "StudyDescription", "StationName",
-)  # fmt: skip
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "IssuerOfAccessionNumber",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "Modality",
+    "StudyDescription",
+    "StationName",
+)
 """What stands in the file of each side, as ``pacs_<Keyword>`` and ``ris_<Keyword>``."""
 
 PROPOSED = {
@@ -102,14 +113,14 @@ class DecisionFile:
 
 
 def proposals(row: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Give what a correction would change: keyword -> (value in the PACS, value in the RIS). An empty RIS value changes nothing."""
+    """Give what a correction would change: keyword -> (PACS value, RIS value). An empty RIS value changes nothing."""
     keywords = PROPOSED[MatchLevel(row["level"])]
     pairs = {keyword: (str(row[f"pacs_{keyword}"] or ""), str(row[f"ris_{keyword}"] or "")) for keyword in keywords}
     return {keyword: (old, new) for keyword, (old, new) in pairs.items() if new and old != new}
 
 
 def make_decisions(matching: Matching, pacs: ReadList, ris: ReadList, rules_hash: str, inputs_hash: str) -> DecisionFile:
-    """Turn links into rows; keys are the lists' own, else the Study Instance UID, patient ID or accession number where that is unique."""
+    """Turn links into rows; for their keys see :func:`keys_of`."""
     left, right = keys_of(pacs, matching.level), keys_of(ris, matching.level)
     fixed = {"level": matching.level.value, "revision": 1, "supersedes": "", "rules_hash": rules_hash, "inputs_hash": inputs_hash}
     nobody: Row = {}
@@ -118,9 +129,19 @@ def make_decisions(matching: Matching, pacs: ReadList, ris: ReadList, rules_hash
         a = nobody if link.left is None else pacs.rows[link.left]
         b = nobody if link.right is None else ris.rows[link.right]
         row: dict[str, Any] = {
-            "outcome": link.outcome.value, "rule": link.rule, "score": round(link.score, 6), "pacs_key": _key(left, link.left), "ris_key": _key(right, link.right),
-            "group": group, "cardinality": shape, "decision": "", "reviewer": "", "decided_at": "", "reason": "", "explanation": link.explanation,
-        }  # fmt: skip
+            "outcome": link.outcome.value,
+            "rule": link.rule,
+            "score": round(link.score, 6),
+            "pacs_key": _key(left, link.left),
+            "ris_key": _key(right, link.right),
+            "group": group,
+            "cardinality": shape,
+            "decision": "",
+            "reviewer": "",
+            "decided_at": "",
+            "reason": "",
+            "explanation": link.explanation,
+        }
         for keyword in SHOWN:
             row["pacs_" + keyword] = a.get(keyword, "")
             row["ris_" + keyword] = b.get(keyword, "")
@@ -134,7 +155,7 @@ def _key(keys: Sequence[str], index: int | None) -> str:
 
 
 def keys_of(side: ReadList, level: MatchLevel) -> list[str]:
-    """Give each row's key: the column ``key``, else the first identifying column whose values are all there and unique, else ``row N``."""
+    """Give each row's key: the column ``key``, else the first identifying column that is full and unique, else ``row N``."""
     wanted = (
         ("key", "StudyInstanceUID", "PatientID")
         if level is MatchLevel.PATIENT
@@ -148,18 +169,17 @@ def keys_of(side: ReadList, level: MatchLevel) -> list[str]:
     return [f"row {number}" for number in range(1, len(side.rows) + 1)]
 
 
-def write_decisions(file: DecisionFile, path: Path, *, replaces: str = "") -> DecisionFile:
+def write_decisions(file: DecisionFile, path: Path) -> DecisionFile:
     """Write a decision file, whole or not at all; CSV or Parquet by its ending.
 
     A file that holds people's answers is never written over (RefusedError), and no file but an older one of the same kind is.
     """
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise ConfigError(f"the decision file {path} must end in .csv or .parquet")
-    if path.exists() and not replaces:
-        if read_decisions(path).is_decided:
-            raise RefusedError(
-                f"{path} holds decisions that people made", hint="write to another file with --out, or move this one away"
-            )
+    if path.exists() and read_decisions(path).is_decided:
+        raise RefusedError(
+            f"{path} holds decisions that people made", hint="write to another file with --out, or move this one away"
+        )
     data = _csv_bytes(file.rows) if path.suffix.lower() == ".csv" else _parquet_bytes(file.rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -252,30 +272,19 @@ class Answer:
 def decide(file: DecisionFile, answers: Iterable[Answer], reviewer: str) -> DecisionFile:
     """Make the next revision with these answers.
 
-    At patient level, accepting a pair rejects the other open candidates of its PACS row. Raises ConfigError that lists every answer
-    which cannot be given.
+    At patient level, accepting a pair rejects the other open candidates of its PACS row. Raises ConfigError that lists every
+    answer which cannot be given.
     """
     if not reviewer.strip():
         raise ConfigError("a decision needs the name of the person who makes it", hint="--reviewer NAME")
     rows = [dict(row) for row in file.rows]
-    places = {(row["pacs_key"], row["ris_key"]): i for i, row in enumerate(rows)}
-    problems, now = [], datetime.now(UTC).isoformat(timespec="seconds")
-    given: dict[int, tuple[str, str]] = {}
-    for number, answer in enumerate(answers, 1):
-        place = places.get((answer.pacs_key, answer.ris_key))
-        if place is None:
-            problems.append(f"decision {number}: the file has no such pair")
-        elif answer.decision not in ANSWERS:
-            problems.append(f"decision {number}: {answer.decision!r} is not accept or reject")
-        elif answer.decision == "accept" and not (answer.pacs_key and answer.ris_key):
-            problems.append(f"decision {number}: a row without a partner cannot be accepted")
-        else:
-            given[place] = (answer.decision, answer.reason)
+    given, problems = _placed(rows, answers)
     accepted = [(rows[p]["pacs_key"], p) for p, (decision, _) in given.items() if decision == "accept"]
     if file.level is MatchLevel.PATIENT and len({key for key, _ in accepted}) < len(accepted):
         problems.append("one PACS patient is accepted for two RIS patients")
     if problems:
         raise ConfigError(problems)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     for place, (decision, reason) in given.items():
         rows[place] |= {
             "decision": decision,
@@ -291,6 +300,24 @@ def decide(file: DecisionFile, answers: Iterable[Answer], reviewer: str) -> Deci
     for row in rows:
         row |= {"revision": file.revision + 1, "supersedes": file.digest}
     return DecisionFile(rows)
+
+
+def _placed(rows: Sequence[Mapping[str, Any]], answers: Iterable[Answer]) -> tuple[dict[int, tuple[str, str]], list[str]]:
+    """Find the row of each answer; also give what is wrong with the others."""
+    places = {(row["pacs_key"], row["ris_key"]): i for i, row in enumerate(rows)}
+    given: dict[int, tuple[str, str]] = {}
+    problems = []
+    for number, answer in enumerate(answers, 1):
+        place = places.get((answer.pacs_key, answer.ris_key))
+        if place is None:
+            problems.append(f"decision {number}: the file has no such pair")
+        elif answer.decision not in ANSWERS:
+            problems.append(f"decision {number}: {answer.decision!r} is not accept or reject")
+        elif answer.decision == "accept" and not (answer.pacs_key and answer.ris_key):
+            problems.append(f"decision {number}: a row without a partner cannot be accepted")
+        else:
+            given[place] = (answer.decision, answer.reason)
+    return given, problems
 
 
 def import_edits(file: DecisionFile, edited: DecisionFile, reviewer: str) -> DecisionFile:
@@ -334,8 +361,11 @@ def link_rows(file: DecisionFile) -> list[Link]:
     right: dict[str, int] = {}
     return [
         Link(
-            Outcome(row["outcome"]), row["rule"], row["score"],
-            left.setdefault(row["pacs_key"], len(left)) if row["pacs_key"] else None, right.setdefault(row["ris_key"], len(right)) if row["ris_key"] else None,
+            Outcome(row["outcome"]),
+            row["rule"],
+            row["score"],
+            left.setdefault(row["pacs_key"], len(left)) if row["pacs_key"] else None,
+            right.setdefault(row["ris_key"], len(right)) if row["ris_key"] else None,
         )
         for row in file.rows
-    ]  # fmt: skip
+    ]

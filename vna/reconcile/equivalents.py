@@ -1,6 +1,6 @@
 """Names that mean the same name: short forms, spellings in other alphabets, romanisations; and words that are no name at all.
 
-Everything is folded as :func:`vna.reconcile.names.fold` does; the groups are squashed besides (AE/OE/UE written A/O/U). A word may
+Everything is folded as :func:`vna.reconcile.names.fold` does; the groups besides have AE/OE/UE written A/O/U. A word may
 stand in several groups; two words are equivalent when they share one.
 """
 
@@ -46,7 +46,7 @@ JANE JANET JANIE
 JOAN JOANNA JOHANNA JUANA GIOVANNA JEANNE JOANNE JOHANNE JEAN
 JENNIFER JEN JENNY JENNA
 JESSICA JESS JESSIE
-JOHN JACK JOHNNY JON JOHAN JOHANN JOHANNES JAN HANS JUAN JEAN GIOVANNI IVAN JOAO IAN SEAN EVAN YAHYA YOHANNES HANNES JENS IOANNIS GIANNI
+JOHN JACK JOHNNY JON JOHAN JOHANN JOHANNES JAN HANS JUAN JEAN GIOVANNI IVAN JOAO IAN SEAN YAHYA YOHANNES HANNES JENS IOANNIS
 JONATHAN JON JONNY JONATHON
 JOSEPH JOE JOEY JOSEF JOSE PEPE GIUSEPPE YUSUF YOUSSEF YOSEF JOZEF BEPPE SEPP JOOST JOS
 JOSHUA JOSH

@@ -83,10 +83,18 @@ def exams(rows: Sequence[Row], persons: Sequence[Person], rules: SiteRules) -> l
         description = row.get("StudyDescription", "").strip() or row.get("BodyPartExamined", "").strip()
         found.append(
             Exam(
-                person.index, person, tuple(accessions), raw.strip(), row.get("StudyInstanceUID", "").strip(),
-                parse_day(day_text, months_first=months), parse_minutes(stamp), modalities, description, row.get("StationName", "").strip(),
+                person.index,
+                person,
+                tuple(accessions),
+                raw.strip(),
+                row.get("StudyInstanceUID", "").strip(),
+                parse_day(day_text, months_first=months),
+                parse_minutes(stamp),
+                modalities,
+                description,
+                row.get("StationName", "").strip(),
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -147,10 +155,16 @@ class ExamComparer:
         days, gap, date = self._apart(study, order)
         uid = -1 if not study.uid or not order.uid else int(study.uid == order.uid)
         return ExamComparison(
-            uid, level, literal, same_person(study.person, order.person), date, days, gap,
+            uid,
+            level,
+            literal,
+            same_person(study.person, order.person),
+            date,
+            days,
+            gap,
             compare_modalities(study.modalities, order.modalities, self.rules.modality_groups),
             self.procedures.compare(study.description, order.description),
-        )  # fmt: skip
+        )
 
     def _apart(self, study: Exam, order: Exam) -> tuple[int, int | None, DayLevel]:
         if study.day is None or order.day is None:
@@ -165,7 +179,7 @@ class ExamComparer:
         return days, gap, DayLevel.NEAR if abs(days) <= 7 else DayLevel.FAR
 
     def learn(self, sure: Sequence[tuple[Exam, Exam]]) -> None:
-        """Learn from pairs whose accession number and patient agree: procedures' names, and clocks that are wrong all the time."""
+        """Learn from pairs whose accession number and patient agree: procedures' names, and clocks that are always wrong."""
         offsets: dict[str, list[int]] = defaultdict(list)
         for study, order in sure:
             if compare_modalities(study.modalities, order.modalities, self.rules.modality_groups) is not ModalityLevel.DIFFERENT:

@@ -1,8 +1,8 @@
 """Exam level: which order a study belongs to, and which studies and orders belong to each other in groups.
 
 The rules run in order, R1 to R9. One study with several orders and one order with several studies are results, never forced into
-pairs. A study whose accession number points to another patient's order is never matched by it; its own order may still be found by
-patient, date, modality and procedure (R4).
+pairs. A study whose accession number points to another patient's order is never matched by it; its own order may still be found
+by patient, date, modality and procedure (R4).
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class _Assignment:
 
     def _by_number(self) -> None:
         """R1, R2, R3: the accession number or the UID says it, and everything else agrees."""
-        for study, fits in self.of_study.items():
+        for fits in self.of_study.values():
             known = any(f.comparison.accession is IdLevel.SAME for f in fits)
             for fit in fits:
                 rule = self._own_rule(fit) or number_rule(fit.comparison)
@@ -137,7 +137,7 @@ class _Assignment:
                     self._take(fit, rule)
 
     def _numbered_elsewhere(self, fit: Fit) -> bool:
-        """See whether the study's accession number stands at another order of its patient: number and UID then contradict each other."""
+        """See whether the study's accession number stands at another order of its patient: then number and UID disagree."""
         return any(
             f.comparison.accession is IdLevel.SAME and f.comparison.person is not PersonLevel.OTHER
             for f in self.of_study[fit.study]
@@ -154,10 +154,12 @@ class _Assignment:
     def _better(self, fit: Fit) -> bool:
         """See whether another order of the study fits as well on everything but the accession number."""
         return any(
-            other is not fit and other.comparison.person >= PersonLevel.LIKELY and other.comparison.fit >= fit.comparison.fit - _MARGIN
+            other is not fit
+            and other.comparison.person >= PersonLevel.LIKELY
+            and other.comparison.fit >= fit.comparison.fit - _MARGIN
             and not (other.order in self.claimed and other.comparison.accession is IdLevel.DIFFERENT)
             for other in self.of_study[fit.study]
-        )  # fmt: skip
+        )
 
     def _contested(self) -> None:
         """Find wrong worklist picks within one patient: two studies claim one order while another order of theirs lies idle."""
@@ -167,11 +169,17 @@ class _Assignment:
             for study in set(studies):
                 mine = next(f for f, _ in self.taken[study] if f.order == order)
                 idle = [
-                    f for f in self.of_study[study]
-                    if f.order not in self.claimed and f.comparison.person >= PersonLevel.LIKELY and _plausible(f.comparison)
+                    f
+                    for f in self.of_study[study]
+                    if f.order not in self.claimed
+                    and f.comparison.person >= PersonLevel.LIKELY
+                    and _plausible(f.comparison)
                     and f.comparison.fit > mine.comparison.fit - 0.5
-                    and not any(other.study != study and other.comparison.fit > f.comparison.fit and other.study not in self.taken for other in self.of_order[f.order])
-                ]  # fmt: skip
+                    and not any(
+                        other.study != study and other.comparison.fit > f.comparison.fit and other.study not in self.taken
+                        for other in self.of_order[f.order]
+                    )
+                ]
                 if not idle or mine.comparison.uid == 1:
                     continue
                 self.taken[study] = [(f, rule) for f, rule in self.taken[study] if f.order != order]
@@ -218,7 +226,7 @@ class _Assignment:
         return best if self._enough(best) else None
 
     def _enough(self, fit: Fit) -> bool:
-        """An accession number that is not the order's own asks for more: the procedure must agree in words, not just not disagree."""
+        """An accession number that is not the order's own asks for more: the procedure must agree, not just not disagree."""
         c = fit.comparison
         positive = c.procedure >= ProcedureLevel.SIMILAR
         close = c.gap is not None and abs(c.gap) <= 120
@@ -230,13 +238,17 @@ class _Assignment:
 
     def _preferred_study(self, fit: Fit, waiting: set[int]) -> bool:
         rivals = [
-            f for f in self.of_order[fit.order]
-            if f.study != fit.study and f.study in waiting and f.comparison.person >= PersonLevel.LIKELY and _plausible(f.comparison)
-        ]  # fmt: skip
+            f
+            for f in self.of_order[fit.order]
+            if f.study != fit.study
+            and f.study in waiting
+            and f.comparison.person >= PersonLevel.LIKELY
+            and _plausible(f.comparison)
+        ]
         return all(fit.comparison.fit - rival.comparison.fit >= _MARGIN for rival in rivals)
 
     def _grouped_without_number(self) -> None:
-        """R6, 1:N without an accession number: the study's text names the regions of several orders that were planned for one time."""
+        """R6, 1:N without an accession number: the study's text names the regions of several orders planned for one time."""
         for study, exam in enumerate(self.studies):
             if self.taken.get(study) or study in self.doubtful or exam.person.is_junk:
                 continue
@@ -291,8 +303,14 @@ class _Assignment:
         for order, fits in self.of_order.items():
             if self.claimed.get(order):
                 continue
-            beside = [f for f in fits if self.taken.get(f.study) and f.comparison.person is PersonLevel.SAME and f.comparison.date is DayLevel.SAME
-                      and f.comparison.modality >= ModalityLevel.GROUP]  # fmt: skip
+            beside = [
+                f
+                for f in fits
+                if self.taken.get(f.study)
+                and f.comparison.person is PersonLevel.SAME
+                and f.comparison.date is DayLevel.SAME
+                and f.comparison.modality >= ModalityLevel.GROUP
+            ]
             if not beside:
                 continue
             beside.sort(key=lambda f: (-f.comparison.fit, f.study))
@@ -306,7 +324,7 @@ class _Assignment:
         return found, shown
 
     def _answers(self, fit: Fit) -> bool:
-        """See whether a study's description names the regions of this order and of its own, and both were planned for one time."""
+        """See whether a study's description names the regions of this order and its own, both planned for one time."""
         mine = regions(self.orders[fit.order].description)
         study = regions(self.studies[fit.study].description)
         leads = [regions(self.orders[f.order].description) for f, _ in self.taken[fit.study]]
@@ -332,9 +350,19 @@ class _Assignment:
                 shown.append(self._link(Outcome.CONFLICT, "R5", fit))
             elif rule in ("R8", "R1", "R2", "R3") or (c.accession is IdLevel.SAME and c.person is PersonLevel.UNKNOWN):
                 shown.append(self._link(Outcome.REVIEW, "R8" if c.person >= PersonLevel.LIKELY else "R9", fit))
-            elif c.person >= PersonLevel.LIKELY and c.modality is not ModalityLevel.DIFFERENT and c.date >= DayLevel.NEAR and (
-                c.accession is IdLevel.TYPO or (c.date is DayLevel.SAME and c.procedure is not ProcedureLevel.DIFFERENT and (fit.order not in self.claimed or c.procedure >= ProcedureLevel.SIMILAR))
-            ):  # fmt: skip
+            elif (
+                c.person >= PersonLevel.LIKELY
+                and c.modality is not ModalityLevel.DIFFERENT
+                and c.date >= DayLevel.NEAR
+                and (
+                    c.accession is IdLevel.TYPO
+                    or (
+                        c.date is DayLevel.SAME
+                        and c.procedure is not ProcedureLevel.DIFFERENT
+                        and (fit.order not in self.claimed or c.procedure >= ProcedureLevel.SIMILAR)
+                    )
+                )
+            ):
                 shown.append(self._link(Outcome.REVIEW, "R9", fit))
         shown = shown[: self.rules.thresholds.candidates + 1]
         seen.update(link.right for link in shown if link.right is not None)

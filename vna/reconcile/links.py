@@ -26,7 +26,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """All links; ``skipped`` counts pairs behind keys that were too common to follow, ``compared`` the pairs that were looked at."""
+    """All links; ``skipped`` counts pairs behind too common keys, ``compared`` the pairs that were looked at."""
 
     level: MatchLevel
     links: Sequence[Link]
@@ -36,7 +36,7 @@ class Matching:
 
 
 def groups(links: Sequence[Link]) -> list[tuple[int, str]]:
-    """Number the groups that the links make, and tell their shape: ``1:1``, ``1:N`` (one study, several orders), ``N:1``, ``N:M``.
+    """Number the groups that links make, and tell their shape: ``1:1``, ``1:N`` (one study, several orders), ``N:1``, ``N:M``.
 
     A row alone is ``1:0`` or ``0:1``. The shape counts automatic links where a group has any, else all of them.
     """

@@ -24,12 +24,34 @@ from vna.reconcile.rules import MatchLevel
 Row = dict[str, str]
 
 COLUMNS = (
-    "key", "PatientID", "IssuerOfPatientID", "OtherPatientIDs", "PatientName", "PatientBirthName", "PatientBirthDate", "PatientSex",
-    "PatientAddress", "PatientTelephoneNumbers", "PatientMotherBirthName", "StudyInstanceUID", "StudyDate", "StudyTime",
-    "AccessionNumber", "IssuerOfAccessionNumber", "StudyID", "RequestedProcedureID", "StudyDescription", "Modality", "ModalitiesInStudy",
-    "StationName", "InstitutionName", "BodyPartExamined", "ReferringPhysicianName", "NumberOfStudyRelatedInstances",
+    "key",
+    "PatientID",
+    "IssuerOfPatientID",
+    "OtherPatientIDs",
+    "PatientName",
+    "PatientBirthName",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAddress",
+    "PatientTelephoneNumbers",
+    "PatientMotherBirthName",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "IssuerOfAccessionNumber",
+    "StudyID",
+    "RequestedProcedureID",
+    "StudyDescription",
+    "Modality",
+    "ModalitiesInStudy",
+    "StationName",
+    "InstitutionName",
+    "BodyPartExamined",
+    "ReferringPhysicianName",
+    "NumberOfStudyRelatedInstances",
     "RequestedAccessionNumbers",
-)  # fmt: skip
+)
 """The columns that matching reads; all others are left alone."""
 
 ALIASES = {
@@ -76,7 +98,7 @@ class ColumnMap:
 
 
 def load_column_map(path: Path | None) -> ColumnMap:
-    """Read a column map: ``"their name" = "Keyword"`` (either way round), at the top or under ``[columns]``, ``[ris]``, ``[pacs]``."""
+    """Read a column map: ``"their name" = "Keyword"`` (either way), at the top or under ``[columns]``, ``[ris]``, ``[pacs]``."""
     if path is None:
         return ColumnMap()
     try:
@@ -124,7 +146,7 @@ def read_list(
 ) -> ReadList:
     """Read one list; ``side`` is ``ris`` or ``pacs``.
 
-    Raises ConfigError for a file that cannot be understood (encoding, columns, duplicate keys), RefusedError for one without rows.
+    Raises ConfigError for a file that cannot be understood (encoding, columns, keys), RefusedError for one without rows.
     """
     try:
         data = path.read_bytes()
@@ -178,7 +200,7 @@ def decode_text(data: bytes, name: str, encoding: str = "") -> str:
         line = data.count(b"\n", 0, exc.start) + 1
         raise ConfigError(
             f"{name} is not UTF-8: line {line} has a byte that belongs to another encoding",
-            hint="save it as UTF-8, or name the encoding: --encoding latin-1 (Western Europe), cp1250 (Central Europe), cp1251 ...",
+            hint="save it as UTF-8, or name the encoding: --encoding latin-1 (Western Europe), cp1250 (Central Europe) ...",
         ) from exc
 
 
@@ -236,7 +258,7 @@ def _text(value: object) -> str:
     if isinstance(value, list | tuple):
         return "\\".join(map(_text, value))
     if hasattr(value, "strftime"):
-        return value.strftime("%H%M%S") if not hasattr(value, "year") else value.strftime("%Y%m%d")
+        return str(value.strftime("%H%M%S")) if not hasattr(value, "year") else str(value.strftime("%Y%m%d"))
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 

@@ -1,7 +1,7 @@
 """Patient merges (HL7 A40: MRG-1 prior, PID-3 surviving), applied to patient IDs before anything is compared.
 
-Guards: a merge of an ID into itself has no effect and is counted; a circle, and one prior ID with two survivors are refused by the
-number of the row; a chain is followed to its end; a qualified ID is never replaced by an unqualified one.
+Guards: a merge of an ID into itself has no effect and is counted; a circle, and one prior ID with two survivors are refused by
+the number of the row; a chain is followed to its end; a qualified ID is never replaced by an unqualified one.
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ class Merges:
         if identifier.issuer and not found.issuer:
             return Identifier(identifier.issuer, found.text, found.digits, found.prefix)
         return found
+
+
+NO_MERGES = Merges()
+"""No merges at all."""
 
 
 def read_merges(rows: Iterable[Mapping[str, str]], rules: IdRules) -> Merges:

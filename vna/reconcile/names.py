@@ -1,7 +1,7 @@
 """Person names (PN, PS3.5 6.2): taken apart, folded, and compared with what clerks and interfaces do to them in mind.
 
-Nouns: :class:`Name` (a normalised name), :class:`Level` (how well two parts agree), :class:`NameComparison` (family and given name,
-straight or crossed).
+Nouns: :class:`Name` (a normalised name), :class:`Level` (how well two parts agree), :class:`NameComparison` (family and given
+name, straight or crossed).
 """
 
 from __future__ import annotations
@@ -27,13 +27,32 @@ from vna.reconcile.equivalents import (
 )
 from vna.reconcile.sounds import letters, sound_key, typing_errors
 
-_SPECIAL = str.maketrans(
-    {"ß": "SS", "ẞ": "SS", "Ø": "O", "Æ": "AE", "Œ": "OE", "Ł": "L", "Đ": "D", "Ð": "D", "Þ": "TH", "İ": "I", "ı": "I", "Ħ": "H", "Ŋ": "N"}
-    | dict(zip("АБВГДЕЁЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯІЇЄҐ",
-               ["A", "B", "V", "G", "D", "E", "E", "ZH", "Z", "I", "Y", "K", "L", "M", "N", "O", "P", "R", "S", "T", "U", "F", "KH", "TS", "CH", "SH", "SHCH", "", "Y", "", "E", "YU", "YA", "I", "YI", "YE", "G"], strict=True))
-    | dict(zip("ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩ",
-               ["A", "V", "G", "D", "E", "Z", "I", "TH", "I", "K", "L", "M", "N", "X", "O", "P", "R", "S", "T", "Y", "F", "CH", "PS", "O"], strict=True))
-)  # fmt: skip
+_LATIN = {
+    "ß": "SS",
+    "ẞ": "SS",
+    "Ø": "O",
+    "Æ": "AE",
+    "Œ": "OE",
+    "Ł": "L",
+    "Đ": "D",
+    "Ð": "D",
+    "Þ": "TH",
+    "İ": "I",
+    "ı": "I",
+    "Ħ": "H",
+    "Ŋ": "N",
+}
+_CYRILLIC = "А A Б B В V Г G Д D Е E Ё E Ж ZH З Z И I Й Y К K Л L М M Н N О O П P Р R С S Т T У U Ф F Х KH Ц TS Ч CH Ш SH Щ SHCH"
+_CYRILLIC_MORE = "Ы Y Э E Ю YU Я YA І I Ї YI Є YE Ґ G"
+_GREEK = "Α A Β V Γ G Δ D Ε E Ζ Z Η I Θ TH Ι I Κ K Λ L Μ M Ν N Ξ X Ο O Π P Ρ R Σ S Τ T Υ Y Φ F Χ CH Ψ PS Ω O"
+
+
+def _table(text: str) -> dict[str, str]:
+    words = text.split()
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+_SPECIAL = str.maketrans(_LATIN | _table(_CYRILLIC) | _table(_CYRILLIC_MORE) | _table(_GREEK) | {"Ъ": "", "Ь": ""})
 _SQUASHED = (("AE", "A"), ("OE", "O"), ("UE", "U"))
 _WORD = re.compile(r"[^\W_]+")
 _APOSTROPHES = re.compile(r"['’‘`´ʼ]")
@@ -62,7 +81,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A normalised name. ``generation`` is 0 or tells father (1) from son (2); ``is_baby``: the given name is not known yet."""
+    """A normalised name. ``generation`` is 0 or tells father (1) from son (2); ``is_baby``: the given name is not known
+    yet. ``family_key`` and ``given_key`` (the first given name) are for counting."""
 
     family: Part = Part()
     given: Part = Part()
@@ -72,6 +92,8 @@ class Name:
     is_test: bool = False
     multiple: str = ""
     sounds: tuple[str, ...] = ()
+    family_key: str = ""
+    given_key: str = ""
 
     @property
     def is_empty(self) -> bool:
@@ -137,7 +159,18 @@ def parse_name(text: str) -> Name:
             given = []
         family, given = _without_titles(family, given)
     one, other = _part(family, PARTICLES), _part(given, GIVEN_PARTICLES)
-    return Name(one, other, ideographic, generation, is_baby, is_test, multiple, _sounds(one.words, other.words))
+    return Name(
+        one,
+        other,
+        ideographic,
+        generation,
+        is_baby,
+        is_test,
+        multiple,
+        _sounds(one.words, other.words),
+        " ".join(one.words),
+        "".join(other.words[:1]),
+    )
 
 
 def _sounds(family: tuple[str, ...], given: tuple[str, ...]) -> tuple[str, ...]:

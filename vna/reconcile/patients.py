@@ -1,8 +1,8 @@
 """Patient level: which rule speaks of a pair, and which pairs stand once rivals are looked at.
 
 Everything that could make an automatic pair wrong ends in review here: one ID and two persons, parents and children, twins and
-siblings, namesakes, runners-up that fit about as well. What is left to chance is counted: pairs without a patient ID are automatic
-only while the number of wrong ones to be expected in the whole run stays under ``thresholds.false_autos`` (ADR 0022).
+siblings, namesakes, runners-up that fit about as well. What is left to chance is counted: pairs without a patient ID are
+automatic only while the number of wrong ones to be expected in the whole run stays under ``thresholds.false_autos`` (ADR 0022).
 """
 
 from __future__ import annotations
@@ -57,15 +57,11 @@ def match_patients(
     model = train(left, right, counts, [c for _, _, c in pairs], ids_count=ids_count)
     judged = _judged(pairs, pacs, ris, model, rules)
     settled = _Settling(judged, pacs, ris, counts, rules, len(left), len(right)).links()
-    links = [
-        replace(
-            link,
-            explanation=explain_patients(
-                pair.comparison, model.weights(pair.comparison, pacs.persons[pair.left], ris.persons[pair.right])
-            ),
-        )
-        for link, pair in settled
-    ]
+    links = []
+    for link, pair in settled:
+        weights = model.weights(pair.comparison, pacs.persons[pair.left], ris.persons[pair.right])
+        words = explain_patients(pair.comparison, weights)
+        links.append(Link(link.outcome, link.rule, link.score, link.left, link.right, words))
     return Matching(MatchLevel.PATIENT, _spread(links, left_of, right_of, pacs, ris), pool.skipped, len(pool), ids_count)
 
 
@@ -155,7 +151,7 @@ def judge(c: Comparison, left: Person, right: Person, counts: Frequencies) -> tu
     if c.patient_id == IdLevel.DIFFERENT:
         return "P9", Outcome.REVIEW
     exact = c.family == Level.EXACT and c.given == Level.EXACT and c.sex != 0 and not doubt and not _is_new_year(left)
-    if not exact or min(len(left.given_key), len(right.given_key)) < 2 or left.name.is_baby or right.name.is_baby:
+    if not exact or min(len(left.name.given_key), len(right.name.given_key)) < 2 or left.name.is_baby or right.name.is_baby:
         return "P11", Outcome.REVIEW
     if c.patient_id == IdLevel.TYPO:
         return ("P5", _CHANCE) if c.contact != 0 and not _neighbours(left, right) else ("P11", Outcome.REVIEW)
@@ -196,7 +192,7 @@ def _nearly(c: Comparison, left: Person, right: Person, counts: Frequencies) -> 
     if c.family >= Level.EQUIVALENT and c.given in (Level.PARTIAL, Level.INITIAL):
         return True
     if c.family >= Level.EQUIVALENT and c.given == Level.CLOSE:
-        return is_typing_error(left.given_key, right.given_key, counts)
+        return is_typing_error(left.name.given_key, right.name.given_key, counts)
     return c.family in (Level.PARTIAL, Level.CLOSE) and c.given >= Level.EQUIVALENT
 
 
@@ -219,7 +215,7 @@ def _different_people_of_one_name(left: Person, right: Person) -> bool:
 
 
 def _neighbours(left: Person, right: Person) -> bool:
-    """See whether two IDs were given one after the other (brothers, sisters, a family registered in one go): no typing error then."""
+    """See whether two IDs were given one after the other (a family registered in one go): no typing error then."""
     numbers = [[int(i.digits) for i in p.ids if i.digits.isdigit()] for p in (left, right)]
     return any(abs(a - b) < 100 for a in numbers[0] for b in numbers[1])
 
@@ -234,9 +230,9 @@ def _years_apart(left: Person, right: Person) -> int:
 
 def _name_share(left: Person, right: Person, counts: Frequencies) -> float:
     """Give how likely a stranger bears this name."""
-    product = max(counts.share(counts.family, left.family_key), counts.share(counts.family, right.family_key))
-    product *= max(counts.share(counts.given, left.given_key), counts.share(counts.given, right.given_key))
-    namesakes = max(counts.full[p.family_key + "^" + p.given_key] for p in (left, right)) - 2
+    product = max(counts.share(counts.family, left.name.family_key), counts.share(counts.family, right.name.family_key))
+    product *= max(counts.share(counts.given, left.name.given_key), counts.share(counts.given, right.name.given_key))
+    namesakes = max(counts.full[p.name.family_key + "^" + p.name.given_key] for p in (left, right)) - 2
     if len(left.name.given.words) > 1 and left.name.given.words == right.name.given.words:
         product /= 10
     return max(product, max(namesakes, 0) / max(counts.records, 1))
@@ -282,7 +278,7 @@ class _Settling:
         return found
 
     def _has_rival(self, best: Pair) -> bool:
-        """See whether another record fits about as well: for inexact pairs any brother or sister, for exact ones another exact one."""
+        """See whether another record fits as well: for inexact pairs any brother or sister, for exact ones an exact one."""
         fuzzy = best.rule != "P1" or best.comparison.given != Level.EXACT
         for other in (*self.of_left[best.left], *self.of_right[best.right]):
             if other is best or (
@@ -388,8 +384,9 @@ def _spread(
     seen_right: set[int] = set()
     seen_left: set[int] = set()
     for link in links:
-        for row in left_of[link.left]:
-            found.append(replace(link, left=row))
+        if link.left is None or link.right is None:
+            continue
+        found += [link if row == link.left else replace(link, left=row) for row in left_of[link.left]]
         seen_left.add(link.left)
         seen_right.add(link.right)
     for first, rows in left_of.items():

@@ -1,7 +1,7 @@
 """What an exam is of: modality groups, body regions in the words of several languages, and descriptions that belong together.
 
-PACS and RIS rarely call one procedure by one name. Three things bring them together: the site's procedure map, the regions that both
-texts name, and what the list itself teaches: descriptions that stand together where accession number and patient agree.
+PACS and RIS rarely call one procedure by one name. Three things bring them together: the site's procedure map, the regions that
+both texts name, and what the list itself teaches: descriptions that stand together where accession number and patient agree.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from functools import lru_cache
+from itertools import pairwise
 
 from vna.reconcile.names import fold
 
 _REGIONS = """
-HEAD: HEAD BRAIN SKULL CRANIUM CRANIAL CEREBRAL KOPF SCHADEL HIRN TETE CRANE CRANEO CABEZA CEREBRO TESTA NEURO CCT HERSENEN SCHEDEL CAP
+HEAD: HEAD BRAIN SKULL CRANIUM CRANIAL CEREBRAL KOPF SCHADEL HIRN TETE CRANE CRANEO CABEZA CEREBRO TESTA NEURO CCT HERSENEN
 SINUS: SINUS SINUSES NNH PARANASAL
 FACE: FACE FACIAL ORBIT ORBITS ORBITA MANDIBLE DENTAL OPG PANORAMIC ZAHN JAW TMJ
 NECK: NECK HALS COU CUELLO THYROID SCHILDDRUSE TIROIDES CAROTID CAROTIS SOFT-NECK
 CHEST: CHEST THORAX LUNG LUNGS PULMONARY THORACIC TORAX THX CXR RIBS RIPPEN LUNGE POUMON PULMON STERNUM
 HEART: HEART CARDIAC HERZ CORONARY KORONAR COEUR CORAZON ECHO TTE TEE ECHOCARDIOGRAPHY
-ABDOMEN: ABDOMEN ABDOMINAL ABD LIVER LEBER GALLBLADDER KIDNEY KIDNEYS RENAL NIERE BAUCH BOWEL PANCREAS SPLEEN FOIE HIGADO KUB UROGRAPHY MRCP
+ABDOMEN: ABDOMEN ABDOMINAL ABD LIVER LEBER GALLBLADDER KIDNEY KIDNEYS RENAL NIERE BAUCH BOWEL PANCREAS SPLEEN FOIE HIGADO KUB
+ABDOMEN: UROGRAPHY MRCP
 PELVIS: PELVIS PELVIC BECKEN PROSTATE PROSTATA BLADDER UTERUS BASSIN SACRUM SI OBSTETRIC FETAL BEKKEN
 CSPINE: CSPINE CERVICAL HWS HALSWIRBEL
 TSPINE: TSPINE DORSAL BWS
@@ -42,8 +44,9 @@ WHOLE: WHOLEBODY GANZKORPER SKELETON SKELETAL BONESCAN
 BONE: BMD DXA DEXA OSTEODENSITOMETRY
 """
 _CONCEPT = {word: line.split(":")[0] for line in _REGIONS.strip().splitlines() for word in line.split(":")[1].split()}
-_SIDES = {"LEFT": "L", "LT": "L", "LI": "L", "LINKS": "L", "L": "L", "GAUCHE": "L", "IZQUIERDA": "L", "IZQUIERDO": "L", "SIN": "L",
-          "RIGHT": "R", "RT": "R", "RE": "R", "RECHTS": "R", "R": "R", "DROITE": "R", "DROIT": "R", "DERECHA": "R", "DERECHO": "R", "DEX": "R"}  # fmt: skip
+_LEFT = "LEFT LT LI LINKS L GAUCHE IZQUIERDA IZQUIERDO IZQ SIN"
+_RIGHT = "RIGHT RT RE RECHTS R DROITE DROIT DERECHA DERECHO DER DEX"
+_SIDES = dict.fromkeys(_LEFT.split(), "L") | dict.fromkeys(_RIGHT.split(), "R")
 _IDLE = frozenset(
     [
         "CT",
@@ -136,7 +139,7 @@ class ModalityLevel(IntEnum):
 def _understood(text: str) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
     """Give the regions, the sides and the other words of a description."""
     words = _WORD.findall(fold(text).replace("C-SPINE", "CSPINE").replace("T-SPINE", "TSPINE").replace("L-SPINE", "LSPINE"))
-    joined = {a + b for a, b in zip(words, words[1:], strict=False)} & set(_CONCEPT)
+    joined = {a + b for a, b in pairwise(words)} & set(_CONCEPT)
     regions = {_CONCEPT[word] for word in (*words, *joined) if word in _CONCEPT}
     if ("SPINE" in regions and len(regions & {"CSPINE", "TSPINE", "LSPINE"})) or (
         "SPINE" in regions and "CHEST" in regions and "THORACIC" in words

@@ -14,7 +14,7 @@ from functools import lru_cache
 from vna.reconcile.dates import Day, month_first, parse_day
 from vna.reconcile.identifiers import Identifier, normalise
 from vna.reconcile.lists import Row
-from vna.reconcile.merges import Merges
+from vna.reconcile.merges import NO_MERGES, Merges
 from vna.reconcile.names import Name, fold, parse_name
 from vna.reconcile.rules import SiteRules
 
@@ -49,18 +49,6 @@ class Person:
     address: str
     is_junk: bool = False
 
-    @property
-    def family_key(self) -> str:
-        """Give the family name as one word, for counting."""
-        words = self.name.family.words
-        return words[0] if len(words) == 1 else " ".join(words)
-
-    @property
-    def given_key(self) -> str:
-        """Give the first given name, for counting."""
-        words = self.name.given.words
-        return words[0] if words else ""
-
 
 @dataclass(frozen=True, slots=True)
 class People:
@@ -72,7 +60,7 @@ class People:
         return len(self.persons)
 
 
-def people(rows: Sequence[Row], rules: SiteRules, merges: Merges = Merges()) -> People:
+def people(rows: Sequence[Row], rules: SiteRules, merges: Merges = NO_MERGES) -> People:
     """Normalise the rows of a list. The form of local dates is judged over the whole column."""
     months = month_first(row.get("PatientBirthDate", "") for row in rows)
     junk_names, junk_ids = junk_patterns(rules)
@@ -170,9 +158,9 @@ def frequencies(*sides: People) -> Frequencies:
             if person.is_junk:
                 continue
             total += 1
-            family[person.family_key] += 1
-            given[person.given_key] += 1
-            full[person.family_key + "^" + person.given_key] += 1
+            family[person.name.family_key] += 1
+            given[person.name.given_key] += 1
+            full[person.name.family_key + "^" + person.name.given_key] += 1
             if person.birth_date is not None:
                 birth[person.birth_date] += 1
     return Frequencies(total, family, given, full, birth)

@@ -29,7 +29,7 @@ _BY = {"year": "StudyDate", "modality": "Modality", "station": "StationName", "i
 
 @dataclass(frozen=True, slots=True)
 class StewardReport:
-    """The report's tables, by name. ``bound`` is the share of wrong automatic pairs that the sample excludes with 95 % confidence."""
+    """The report's tables, by name. ``bound``: the share of wrong automatic pairs that the sample excludes (95 %)."""
 
     tables: Mapping[str, Table]
     bound: float
@@ -59,7 +59,7 @@ def _at_most(wrong: int, sample: int, rate: float) -> float:
 
 
 def steward_report(file: DecisionFile, *, sample: int = 300, seed: int = 1) -> StewardReport:
-    """Compute the report. The sample is drawn from the automatic pairs, evenly over rules, years and modalities; same seed, same sample."""
+    """Compute the report. The sample of automatic pairs is even over rules, years and modalities; same seed, same sample."""
     counts = tally(link_rows(file))
     total = sum(n for outcome, n in counts.items() if outcome is not Outcome.ORPHAN_RIS) or 1
     rules = EXAM_RULES if file.level is MatchLevel.EXAM else PATIENT_RULES
@@ -79,9 +79,13 @@ def steward_report(file: DecisionFile, *, sample: int = 300, seed: int = 1) -> S
         "sample": drawn,
     }
     heading = {
-        "level": file.level.value, "revision": file.revision, "rules_hash": file.rows[0]["rules_hash"], "inputs_hash": file.rows[0]["inputs_hash"],
-        "decided": sum(bool(row["decision"]) for row in file.rows), "waiting": len(file.waiting()),
-    }  # fmt: skip
+        "level": file.level.value,
+        "revision": file.revision,
+        "rules_hash": file.rows[0]["rules_hash"],
+        "inputs_hash": file.rows[0]["inputs_hash"],
+        "decided": sum(bool(row["decision"]) for row in file.rows),
+        "waiting": len(file.waiting()),
+    }
     return StewardReport(tables, upper_bound(len(drawn)), heading)
 
 
@@ -132,26 +136,50 @@ def overlays(rows: Sequence[Mapping[str, Any]]) -> Table:
                     and born[0] != born[1]
                     and all(born)
                 ):
-                    found.append({"system": side, "PatientID": first[f"{side}_PatientID"], "key": first[f"{side}_key"], "other_key": other[f"{side}_key"],
-                                  "PatientName": first[f"{side}_PatientName"], "other_PatientName": other[f"{side}_PatientName"]})  # fmt: skip
+                    found.append(
+                        {
+                            "system": side,
+                            "PatientID": first[f"{side}_PatientID"],
+                            "key": first[f"{side}_key"],
+                            "other_key": other[f"{side}_key"],
+                            "PatientName": first[f"{side}_PatientName"],
+                            "other_PatientName": other[f"{side}_PatientName"],
+                        }
+                    )
     for row in rows:
         if row["rule"] in ("P7", "R5"):
-            found.append({"system": "pacs/ris", "PatientID": row["pacs_PatientID"], "key": row["pacs_key"], "other_key": row["ris_key"],
-                          "PatientName": row["pacs_PatientName"], "other_PatientName": row["ris_PatientName"]})  # fmt: skip
+            found.append(
+                {
+                    "system": "pacs/ris",
+                    "PatientID": row["pacs_PatientID"],
+                    "key": row["pacs_key"],
+                    "other_key": row["ris_key"],
+                    "PatientName": row["pacs_PatientName"],
+                    "other_PatientName": row["ris_PatientName"],
+                }
+            )
     return found
 
 
 def duplicates(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Find patients registered twice: several PACS IDs that belong to one RIS patient, and pairs that differ in the ID alone (P9)."""
+    """Find patients registered twice: several PACS IDs of one RIS patient, and pairs that differ in the ID alone (P9)."""
     behind: dict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
     for row in rows:
         if row["outcome"] == Outcome.AUTO or row["rule"] == "P9":
             identifier = normalise(str(row["pacs_PatientID"]), "", IdRules())
             behind[row["ris_key"]][identifier.text if identifier else ""] = row
     return [
-        {"ris_key": key, "ris_PatientID": row["ris_PatientID"], "pacs_key": row["pacs_key"], "pacs_PatientID": row["pacs_PatientID"], "rule": row["rule"]}
-        for key, several in behind.items() if len(several) > 1 or any(r["rule"] == "P9" for r in several.values()) for row in several.values()
-    ]  # fmt: skip
+        {
+            "ris_key": key,
+            "ris_PatientID": row["ris_PatientID"],
+            "pacs_key": row["pacs_key"],
+            "pacs_PatientID": row["pacs_PatientID"],
+            "rule": row["rule"],
+        }
+        for key, several in behind.items()
+        if len(several) > 1 or any(r["rule"] == "P9" for r in several.values())
+        for row in several.values()
+    ]
 
 
 def reused_accessions(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -165,9 +193,16 @@ def reused_accessions(rows: Sequence[Mapping[str, Any]]) -> Table:
             if number and identifier is not None:
                 behind[number, str(row[f"{side}_IssuerOfAccessionNumber"])].setdefault(identifier.text, row[f"{side}_key"])
         found += [
-            {"system": side, "AccessionNumber": number, "issuer": issuer, "patients": len(persons), "keys": " ".join(persons.values())}
-            for (number, issuer), persons in sorted(behind.items()) if len(persons) > 1
-        ]  # fmt: skip
+            {
+                "system": side,
+                "AccessionNumber": number,
+                "issuer": issuer,
+                "patients": len(persons),
+                "keys": " ".join(persons.values()),
+            }
+            for (number, issuer), persons in sorted(behind.items())
+            if len(persons) > 1
+        ]
     return found
 
 
@@ -184,16 +219,38 @@ def stratified_sample(rows: Sequence[Mapping[str, Any]], size: int, seed: int) -
             if len(drawn) < size:
                 drawn.append(queue.pop())
         queues = [queue for queue in queues if queue]
-    names = ("rule", "score", "pacs_key", "ris_key", "pacs_PatientID", "ris_PatientID", "pacs_PatientName", "ris_PatientName", "pacs_PatientBirthDate",
-             "ris_PatientBirthDate", "pacs_AccessionNumber", "ris_AccessionNumber", "explanation")  # fmt: skip
+    names = (
+        "rule",
+        "score",
+        "pacs_key",
+        "ris_key",
+        "pacs_PatientID",
+        "ris_PatientID",
+        "pacs_PatientName",
+        "ris_PatientName",
+        "pacs_PatientBirthDate",
+        "ris_PatientBirthDate",
+        "pacs_AccessionNumber",
+        "ris_AccessionNumber",
+        "explanation",
+    )
     return [{**{name: row[name] for name in names}, "verdict": ""} for row in drawn]
 
 
 def _changes(file: DecisionFile) -> Table:
     return [
-        {"pacs_key": row["pacs_key"], "keyword": keyword, "old": old, "new": new, "rule": row["rule"], "reviewer": row["reviewer"], "explanation": row["explanation"]}
-        for row in file.accepted() for keyword, (old, new) in proposals(row).items()
-    ]  # fmt: skip
+        {
+            "pacs_key": row["pacs_key"],
+            "keyword": keyword,
+            "old": old,
+            "new": new,
+            "rule": row["rule"],
+            "reviewer": row["reviewer"],
+            "explanation": row["explanation"],
+        }
+        for row in file.accepted()
+        for keyword, (old, new) in proposals(row).items()
+    ]
 
 
 def write_report(report: StewardReport, folder: Path) -> Path:
@@ -222,11 +279,13 @@ def render(report: StewardReport, *, most: int = 200) -> str:
         f"<li>{html.escape(str(key))}: <code>{html.escape(str(value))}</code></li>" for key, value in report.heading.items()
     )
     sample = (
-        f"<p>The sample holds {size} automatic pairs. If a person finds none of them wrong, the share of wrong automatic pairs is below "
-        f"{report.bound:.2%} with 95 % confidence.</p><p>Reviewed by: ____________________ &nbsp; Date: ____________ &nbsp; Signature: ____________________</p>"
+        f"<p>The sample holds {size} automatic pairs. If a person finds none of them wrong, the share of wrong automatic pairs "
+        f"is below {report.bound:.2%} with 95 % confidence.</p>"
+        "<p>Reviewed by: ____________________ &nbsp; Date: ____________ &nbsp; Signature: ____________________</p>"
     )
     parts = [
-        f"<section><h2>{html.escape(name.replace('_', ' '))}</h2>{sample if name == 'sample' else ''}{_html(table, most)}</section>"
+        f"<section><h2>{html.escape(name.replace('_', ' '))}</h2>"
+        f"{sample if name == 'sample' else ''}{_html(table, most)}</section>"
         for name, table in report.tables.items()
     ]
     return _PAGE.replace("{head}", head).replace("{body}", "".join(parts))
@@ -245,7 +304,8 @@ def _html(table: Table, most: int) -> str:
 
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Reconciliation report</title><style>
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1b1f23}
-table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto}th,td{border:1px solid #d0d7de;padding:.25rem .5rem;text-align:left;vertical-align:top}
+table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto}
+th,td{border:1px solid #d0d7de;padding:.25rem .5rem;text-align:left;vertical-align:top}
 th{background:#f6f8fa}h2{text-transform:capitalize;margin-top:2rem}code{font-size:12px}@media print{table{display:table}}
 </style></head><body><h1>Reconciliation with the RIS</h1><ul>{head}</ul>{body}</body></html>
 """

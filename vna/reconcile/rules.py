@@ -67,7 +67,7 @@ EXAM_RULES = {
     "R5": "accession number agrees, patient does not: a wrong worklist pick or an unknown merge; never automatic",
     "R6": "grouped: several orders of one study, or several studies of one order",
     "R7": "no order (or no study) belongs to it: kept, tagged, reported",
-    "R8": "accession number and patient agree, but date, modality or procedure do not, or another order fits better; never automatic",
+    "R8": "accession number and patient agree, date, modality or procedure do not, or another order fits better; never automatic",
     "R9": "several orders or studies fit about as well, or the evidence is thin; never automatic",
     "R10": "test patient, phantom or other junk",
 }
@@ -99,7 +99,7 @@ class SiteRule:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """``review`` is the least score proposed to a person; ``false_autos`` how many wrong automatic pairs a run may expect of P4 and P5."""
+    """``review``: the least score shown to a person; ``false_autos``: how many wrong pairs a run may expect of P4 and P5."""
 
     review: float = 0.02
     candidates: int = 3
@@ -112,8 +112,8 @@ class Thresholds:
 class SiteRules:
     """Everything that a site may say."""
 
-    patient_ids: IdRules = IdRules()
-    accessions: IdRules = IdRules()
+    patient_ids: IdRules = field(default_factory=IdRules)
+    accessions: IdRules = field(default_factory=IdRules)
     modality_groups: tuple[tuple[str, ...], ...] = MODALITY_GROUPS
     procedures: Mapping[str, str] = field(default_factory=dict)
     junk_names: tuple[str, ...] = ()
@@ -174,9 +174,8 @@ def load_rules(path: Path | None) -> SiteRules:
             re.compile(pattern)
         except re.error as exc:
             problems.append(f"[junk]: {pattern!r} is no regular expression: {exc}")
-    for name in data.get("disable", []):
-        if name not in PATIENT_RULES and name not in EXAM_RULES:
-            problems.append(f"disable: there is no rule {name!r}")
+    unknown = [name for name in data.get("disable", []) if name not in PATIENT_RULES and name not in EXAM_RULES]
+    problems.extend(f"disable: there is no rule {name!r}" for name in unknown)
     if problems:
         raise ConfigError([f"{path}: {problem}" for problem in problems])
     return SiteRules(

@@ -19,7 +19,7 @@ from vna.model import Progress, Report, silent
 from vna.reconcile.decisions import DecisionFile, make_decisions
 from vna.reconcile.links import Matching, tally
 from vna.reconcile.lists import ReadList, Row, from_rows
-from vna.reconcile.merges import Merges
+from vna.reconcile.merges import NO_MERGES, Merges
 from vna.reconcile.patients import match_patients
 from vna.reconcile.records import people
 from vna.reconcile.rules import MatchLevel, Outcome, SiteRules
@@ -28,12 +28,12 @@ _SMALL = 5
 """Lists shorter than this may match nothing without being suspect."""
 
 ARCHIVE_SQL = """
-SELECT StudyInstanceUID, min(PatientID) AS PatientID, min(IssuerOfPatientID) AS IssuerOfPatientID, min(PatientName) AS PatientName,
-    min(PatientBirthDate) AS PatientBirthDate, min(PatientSex) AS PatientSex, min(StudyDate) AS StudyDate, min(StudyTime) AS StudyTime,
-    min(AccessionNumber) AS AccessionNumber, min(StudyDescription) AS StudyDescription, min(StationName) AS StationName,
-    min(InstitutionName) AS InstitutionName, string_agg(DISTINCT Modality, '\\' ORDER BY Modality) AS ModalitiesInStudy,
-    count(*)::VARCHAR AS NumberOfStudyRelatedInstances
-FROM instances WHERE status <> 'quarantined' GROUP BY StudyInstanceUID ORDER BY StudyInstanceUID
+SELECT StudyInstanceUID, min(PatientID) AS PatientID, min(IssuerOfPatientID) AS IssuerOfPatientID, min(PatientName) AS
+PatientName,     min(PatientBirthDate) AS PatientBirthDate, min(PatientSex) AS PatientSex, min(StudyDate) AS StudyDate,
+min(StudyTime) AS StudyTime,     min(AccessionNumber) AS AccessionNumber, min(StudyDescription) AS StudyDescription,
+min(StationName) AS StationName,     min(InstitutionName) AS InstitutionName, string_agg(DISTINCT Modality, '\\' ORDER BY
+Modality) AS ModalitiesInStudy,     count(*)::VARCHAR AS NumberOfStudyRelatedInstances FROM instances WHERE status <>
+'quarantined' GROUP BY StudyInstanceUID ORDER BY StudyInstanceUID
 """
 """The archive's studies, as the other side of a match; the key of each is its Study Instance UID."""
 
@@ -73,14 +73,14 @@ def match(
     pacs: ReadList,
     level: MatchLevel,
     rules: SiteRules,
-    merges: Merges = Merges(),
+    merges: Merges = NO_MERGES,
     *,
     accept_no_match: bool = False,
     report: Report = silent,
 ) -> tuple[Matching, DecisionFile]:
     """Match two lists and make the decisions.
 
-    Raises RefusedError when next to nothing of two real lists matches: then one of them is of another hospital, or a column is wrong.
+    Raises RefusedError when next to nothing of two real lists matches: one is of another hospital, or a column is wrong.
     """
     report(Progress("matching", 0, len(pacs.rows), "rows"))
     with _without_collector():
@@ -107,7 +107,7 @@ def _match(
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Pause the cyclic garbage collector: matching makes millions of small values and no cycles, and its sweeps cost a third of the time."""
+    """Pause the cyclic garbage collector: matching makes millions of small values, no cycles; sweeps take a third of the time."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -125,7 +125,7 @@ def _guard(matching: Matching, pacs: Sequence[Row], ris: Sequence[Row]) -> None:
     if smaller >= _SMALL and counts[Outcome.AUTO] < 0.01 * smaller and hits < max(1, 0.02 * smaller):
         raise RefusedError(
             f"next to nothing matches: {hits} of {len(pacs)} rows have a candidate in a list of {len(ris)}",
-            hint="is this the list of another hospital, or is a column wrong? --columns renames, --accept-no-match goes on; nothing was written",
+            hint="the list of another hospital, or a wrong column (--columns)? --accept-no-match goes on; nothing was written",
         )
 
 
@@ -139,6 +139,14 @@ def result_of(matching: Matching, decisions: Path | str, studies: int, started: 
     if matching.skipped:
         more.append(f"{sum(matching.skipped.values()):,} pairs behind too common keys were left to the more precise keys")
     return MatchResult(
-        studies, counts[Outcome.AUTO], counts[Outcome.REVIEW], counts[Outcome.CONFLICT], counts[Outcome.ORPHAN_PACS], both_junk, counts[Outcome.ORPHAN_RIS],
-        str(decisions), time.monotonic() - started, tuple(more),
-    )  # fmt: skip
+        studies,
+        counts[Outcome.AUTO],
+        counts[Outcome.REVIEW],
+        counts[Outcome.CONFLICT],
+        counts[Outcome.ORPHAN_PACS],
+        both_junk,
+        counts[Outcome.ORPHAN_RIS],
+        str(decisions),
+        time.monotonic() - started,
+        tuple(more),
+    )

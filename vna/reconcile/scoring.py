@@ -1,8 +1,8 @@
 """Scores: a Fellegi-Sunter model whose weights are learned from the lists themselves, without examples.
 
-Nouns: :class:`Comparison` (levels per field), :class:`Model` (weight per field and level, in bits), :class:`Scorer` (the interface that
-another engine may fill). Chance agreement of names and birth dates is counted per value (term frequencies): *Nguyen* weighs less
-than *Szczepaniak*.
+Nouns: :class:`Comparison` (levels per field), :class:`Model` (weight per field and level, in bits), :class:`Scorer` (the
+interface that another engine may fill). Chance agreement of names and birth dates is counted per value (term frequencies):
+*Nguyen* weighs less than *Szczepaniak*.
 """
 
 from __future__ import annotations
@@ -51,22 +51,66 @@ class Scorer(Protocol):
 
 _M: dict[str, dict[int, float]] = {
     "patient_id": {IdLevel.SAME: 0.90, IdLevel.TYPO: 0.03, IdLevel.DIFFERENT: 0.07},
-    "family": {Level.EXACT: 0.86, Level.EQUIVALENT: 0.01, Level.PARTIAL: 0.04, Level.CLOSE: 0.045, Level.INITIAL: 0.001, Level.WEAK: 0.012, Level.DIFFERENT: 0.032},
-    "given": {Level.EXACT: 0.83, Level.EQUIVALENT: 0.04, Level.PARTIAL: 0.02, Level.CLOSE: 0.05, Level.INITIAL: 0.02, Level.WEAK: 0.02, Level.DIFFERENT: 0.02},
-    "birth_date": {DateLevel.EXACT: 0.93, DateLevel.SWAPPED: 0.012, DateLevel.TYPO: 0.025, DateLevel.PART: 0.018, DateLevel.DIFFERENT: 0.015},
+    "family": {
+        Level.EXACT: 0.86,
+        Level.EQUIVALENT: 0.01,
+        Level.PARTIAL: 0.04,
+        Level.CLOSE: 0.045,
+        Level.INITIAL: 0.001,
+        Level.WEAK: 0.012,
+        Level.DIFFERENT: 0.032,
+    },
+    "given": {
+        Level.EXACT: 0.83,
+        Level.EQUIVALENT: 0.04,
+        Level.PARTIAL: 0.02,
+        Level.CLOSE: 0.05,
+        Level.INITIAL: 0.02,
+        Level.WEAK: 0.02,
+        Level.DIFFERENT: 0.02,
+    },
+    "birth_date": {
+        DateLevel.EXACT: 0.93,
+        DateLevel.SWAPPED: 0.012,
+        DateLevel.TYPO: 0.025,
+        DateLevel.PART: 0.018,
+        DateLevel.DIFFERENT: 0.015,
+    },
     "sex": {1: 0.985, 0: 0.015},
     "contact": {1: 0.6, 0: 0.4},
-}  # fmt: skip
+}
 """How often each level occurs among true pairs, before anything is learned (rates of clerical errors from the literature)."""
 
 _U: dict[str, dict[int, float]] = {
     "patient_id": {IdLevel.SAME: 2e-5, IdLevel.TYPO: 4e-4, IdLevel.DIFFERENT: 1.0},
-    "family": {Level.EXACT: 2e-3, Level.EQUIVALENT: 1e-3, Level.PARTIAL: 3e-3, Level.CLOSE: 2e-3, Level.INITIAL: 5e-4, Level.WEAK: 8e-3, Level.DIFFERENT: 0.98},
-    "given": {Level.EXACT: 8e-3, Level.EQUIVALENT: 5e-3, Level.PARTIAL: 4e-3, Level.CLOSE: 8e-3, Level.INITIAL: 0.02, Level.WEAK: 0.02, Level.DIFFERENT: 0.94},
-    "birth_date": {DateLevel.EXACT: 4e-5, DateLevel.SWAPPED: 2e-5, DateLevel.TYPO: 6e-4, DateLevel.PART: 4e-3, DateLevel.DIFFERENT: 0.995},
+    "family": {
+        Level.EXACT: 2e-3,
+        Level.EQUIVALENT: 1e-3,
+        Level.PARTIAL: 3e-3,
+        Level.CLOSE: 2e-3,
+        Level.INITIAL: 5e-4,
+        Level.WEAK: 8e-3,
+        Level.DIFFERENT: 0.98,
+    },
+    "given": {
+        Level.EXACT: 8e-3,
+        Level.EQUIVALENT: 5e-3,
+        Level.PARTIAL: 4e-3,
+        Level.CLOSE: 8e-3,
+        Level.INITIAL: 0.02,
+        Level.WEAK: 0.02,
+        Level.DIFFERENT: 0.94,
+    },
+    "birth_date": {
+        DateLevel.EXACT: 4e-5,
+        DateLevel.SWAPPED: 2e-5,
+        DateLevel.TYPO: 6e-4,
+        DateLevel.PART: 4e-3,
+        DateLevel.DIFFERENT: 0.995,
+    },
     "sex": {1: 0.5, 0: 0.5},
     "contact": {1: 1e-3, 0: 1.0},
-}  # fmt: skip
+}
 """How often each level occurs among pairs of strangers; names and IDs are corrected by a random sample of the lists."""
 
 _FIELDS = ("patient_id", "family", "given", "birth_date", "sex", "contact")
@@ -153,10 +197,10 @@ class Model:
         if field == "birth_date" and level == DateLevel.EXACT and left.birth_date is not None:
             return counts.birth_share(left.birth_date)
         if field == "family" and level >= Level.PARTIAL and not comparison.crossed:
-            share = max(counts.share(counts.family, left.family_key), counts.share(counts.family, right.family_key))
+            share = max(counts.share(counts.family, left.name.family_key), counts.share(counts.family, right.name.family_key))
             return share if level == Level.EXACT else share + self.u[field][level] / 4
         if field == "given" and level >= Level.PARTIAL and not comparison.crossed:
-            share = max(counts.share(counts.given, left.given_key), counts.share(counts.given, right.given_key))
+            share = max(counts.share(counts.given, left.name.given_key), counts.share(counts.given, right.name.given_key))
             return share if level == Level.EXACT else share + self.u[field][level] / 4
         return self.u[field][level]
 
@@ -204,7 +248,7 @@ def _learn_true(
     patterns = Counter(map(_levels, compared))
     m = {field: dict(levels) for field, levels in _M.items()}
     for _ in range(8):
-        expected = {field: Counter({level: 60 * share for level, share in levels.items()}) for field, levels in _M.items()}
+        expected = {field: {level: 60 * share for level, share in levels.items()} for field, levels in _M.items()}
         for pattern, count in patterns.items():
             bits = prior + sum(
                 math.log2(m[field][level] / u[field][level]) for field, level in zip(_FIELDS, pattern, strict=True) if level >= 0

@@ -12,9 +12,15 @@ from vna.reconcile.procedures import ProcedureLevel, Procedures
 from vna.reconcile.rules import SiteRules
 
 ORDER = {
-    "PatientID": "123", "PatientName": "Doe^John", "PatientBirthDate": "19700203", "AccessionNumber": "A5001", "StudyDate": "20230510", "StudyTime": "0900",
-    "Modality": "CT", "StudyDescription": "CT HEAD",
-}  # fmt: skip
+    "PatientID": "123",
+    "PatientName": "Doe^John",
+    "PatientBirthDate": "19700203",
+    "AccessionNumber": "A5001",
+    "StudyDate": "20230510",
+    "StudyTime": "0900",
+    "Modality": "CT",
+    "StudyDescription": "CT HEAD",
+}
 
 
 def links(pacs: list[Row], ris: list[Row]) -> set[tuple[str, str, int | None, int | None]]:

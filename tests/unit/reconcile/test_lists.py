@@ -98,7 +98,8 @@ def test_a_column_map_to_nowhere_suggests_the_nearest_keyword(tmp_path: Path) ->
 def test_rules_list_everything_that_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
     path.write_text(
-        '[id]\n[thresholds]\nreveiw = 0.1\n[[rules]]\nname = "P1"\nlevel = "patient"\noutcome = "auto"\nwhen = {given = "exat"}\n',
+        "[id]\n[thresholds]\nreveiw = 0.1\n"
+        '[[rules]]\nname = "P1"\nlevel = "patient"\noutcome = "auto"\nwhen = {given = "exat"}\n',
         "utf-8",
     )
     with pytest.raises(ConfigError) as caught:

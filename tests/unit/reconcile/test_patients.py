@@ -7,10 +7,11 @@ import pytest
 from tests.support.populations import Patients, Row, harbour, riverside
 from vna.errors import RefusedError
 from vna.reconcile.lists import ReadList, from_rows
-from vna.reconcile.merges import Merges, read_merges
+from vna.reconcile.merges import NO_MERGES, Merges, read_merges
 from vna.reconcile.rules import MatchLevel, Outcome, SiteRule, SiteRules
 from vna.reconcile.run import match
 
+DEFAULTS = SiteRules()
 HEADER = ("key", "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex")
 
 
@@ -20,7 +21,7 @@ def as_list(rows: list[Row], name: str = "list", level: MatchLevel = MatchLevel.
 
 
 def outcomes(
-    pacs: list[tuple[str, ...]], ris: list[tuple[str, ...]], rules: SiteRules = SiteRules(), merges: Merges = Merges()
+    pacs: list[tuple[str, ...]], ris: list[tuple[str, ...]], rules: SiteRules = DEFAULTS, merges: Merges = NO_MERGES
 ) -> set[tuple[str, str, str, str]]:
     left, right = (
         [dict(zip(HEADER, (f"{side}{i}", *row), strict=True)) for i, row in enumerate(rows)]
