@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 
 import click
@@ -88,6 +89,9 @@ def vna(ctx: click.Context, config: str | None, verbose: int) -> None:
     """Move a hospital's images from its old PACS to its new one, and prove that every one arrived."""
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for library in ("pydicom", "pynetdicom"):  # their messages quote values, which may be a patient's
+        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
+    warnings.simplefilter("ignore")
     ctx.obj = config
 
 
