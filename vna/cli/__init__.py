@@ -88,11 +88,16 @@ class LazyGroup(click.Group):
 def vna(ctx: click.Context, config: str | None, verbose: int) -> None:
     """Move a hospital's images from its old PACS to its new one, and prove that every one arrived."""
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    for library in ("pydicom", "pynetdicom"):  # their messages quote values, which may be a patient's
-        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_quotes_no_values)
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[handler])
     warnings.simplefilter("ignore")
     ctx.obj = config
+
+
+def _quotes_no_values(record: logging.LogRecord) -> bool:
+    """Keep out the messages of libraries that quote values, which may be a patient's."""
+    return record.name.partition(".")[0] not in ("pydicom", "pynetdicom")
 
 
 def main(args: Sequence[str] | None = None) -> None:
