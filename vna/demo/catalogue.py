@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +13,7 @@ import pydicom
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 
+from vna.demo.images import odd_values_allowed
 from vna.part10 import file_meta
 
 LEVELS = ("PATIENT", "STUDY", "SERIES", "IMAGE")
@@ -80,8 +80,7 @@ def read_object(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: 
     """Read the keys of a data set. Raises ValueError for what cannot be parsed or has no Study or Series Instance UID."""
     head = file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
     keywords = [keyword for keys in KEYS.values() for keyword in keys]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with odd_values_allowed():
         ds = pydicom.dcmread(
             BytesIO(head + data_set), specific_tags=["SpecificCharacterSet", *keywords], stop_before_pixels=True, force=True
         )

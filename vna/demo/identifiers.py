@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from io import BytesIO
 
@@ -14,6 +13,8 @@ from pydicom.uid import UID
 from pynetdicom.dsutils import decode, encode
 from pynetdicom.presentation import PresentationContext
 
+from vna.demo.images import odd_values_allowed
+
 _NUMBER_VRS = {"US", "UL", "SS", "SL"}
 _IGNORED = {"QueryRetrieveLevel", "SpecificCharacterSet", "RetrieveAETitle", ""}
 
@@ -24,8 +25,7 @@ def read_identifier(identifier: BytesIO | None, context: PresentationContext) ->
     Raises ValueError for what cannot be parsed.
     """
     syntax = UID(context.transfer_syntax[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with odd_values_allowed():
         ds = decode(identifier or BytesIO(), syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated)
         keys = {element.keyword: _text(element.value) for element in ds if element.VR != "SQ" and element.keyword not in _IGNORED}
         return str(ds.get("QueryRetrieveLevel", "")).strip(), keys
@@ -49,8 +49,7 @@ def _element(keyword: str, value: str) -> DataElement:
     if tag is None:
         raise ValueError(f"{keyword!r} is no DICOM keyword")
     vr = dictionary_VR(tag)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with odd_values_allowed():
         try:
             return DataElement(tag, vr, int(value) if vr in _NUMBER_VRS and value else value)
         except (ValueError, OverflowError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +53,7 @@ def image_files(root: Path) -> Iterator[ImageFile]:
 def read_image_file(path: Path) -> ImageFile | None:
     """Read what a peer needs to file ``path``; None where that is not a DICOM object or lacks a UID."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # some of the files are odd on purpose
+        with odd_values_allowed():
             ds = pydicom.dcmread(path, specific_tags=list(_UIDS), stop_before_pixels=True)
             sop_class, sop_instance, study, series = (str(ds.get(keyword) or "") for keyword in _UIDS)
     except (InvalidDicomError, EOFError, ValueError):
@@ -61,6 +62,23 @@ def read_image_file(path: Path) -> ImageFile | None:
     if not all((transfer_syntax_uid, sop_class, sop_instance, study, series)) or sop_class == MEDIA_STORAGE_DIRECTORY:
         return None
     return ImageFile(path, sop_class, sop_instance, study, series, transfer_syntax_uid)
+
+
+@contextmanager
+def odd_values_allowed() -> Iterator[None]:
+    """Keep pydicom from warning of odd values while the block lasts: it quotes them, on stderr and in the log."""
+    logger = logging.getLogger("pydicom")
+    logger.addFilter(_nothing)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.removeFilter(_nothing)
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False
 
 
 def data_set_of(part10: bytes | Path) -> bytes:
