@@ -58,16 +58,16 @@ class Method(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """How a source ended one retrieve: the status of a failure or warning, and what it said would not come."""
+    """How a source ended one retrieve: the status of a failure or warning, and what it said would not come.
+
+    ``is_failure`` says that it claims to have sent nothing more after a failure, or nothing at all.
+    """
 
     code: str = ""
     failed_uids: frozenset[str] = frozenset()
     rejected_classes: frozenset[str] = frozenset()
 
-    @property
-    def is_success(self) -> bool:
-        """Whether the source claims that everything was sent."""
-        return not self.code
+    is_failure: bool = False
 
 
 class StoppedError(Exception):
@@ -182,7 +182,7 @@ class Source:
             if exc.transient and self._postponed < POSTPONEMENTS:
                 self._postponed += 1
                 self._patience.postpone()
-            return Answered(f"0x{exc.status:04X}")
+            return Answered(f"0x{exc.status:04X}", is_failure=True)
         except AssociationAbortedError:
             # Not asked for again as it was: what came before is durable, and the rest is asked for by itself.
             self._patience.postpone()

@@ -146,6 +146,9 @@ class _Study:
 
     def _settle(self, answers: Sequence[Answered]) -> None:
         """Wait until everything has come, or nothing has for long enough, or the source itself says that the rest will not."""
+        if answers and all(answered.is_failure for answered in answers):
+            self._take_receipts()  # should anything come late all the same, it is matched when the journal is read
+            return
         failed = frozenset().union(*(answered.failed_uids for answered in answers)) if answers else frozenset()
         listening = self._context.listening
         is_foreign = listening is not None and listening.is_foreign

@@ -1,0 +1,178 @@
+"""The main job against real peers: DCMTK's dcmqrscp and Orthanc as legacy, each with the other as target, on real images.
+
+Every data set in the store is what the peer sends to a bit-preserving storescp; whatever does not come, or is not taken, has its
+reason; the ledger closes; a second run of every stage writes nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import LoadedDatabase
+from tests.support.instances import data_set_of
+from tests.support.peers import OrthancPeer, Peer, Received, dcmqrscp, free_port, orthanc, sent_by
+from vna.archive import Archive
+from vna.forward import ForwardOptions
+from vna.forward import run as forward
+from vna.inventory import run as inventory
+from vna.ledger import Ledger
+from vna.model import Local, Node
+from vna.pull import Method, PullOptions, PullResult
+from vna.pull import run as pull
+from vna.verify import VerifyOptions
+from vna.verify import run as verify
+
+pytestmark = pytest.mark.interop
+
+VOLATILE = ("leases", "counters")
+
+
+@dataclass
+class Migration:
+    """One archive between two peers."""
+
+    archive: Archive
+    ledger: Ledger
+    local: Local
+    source: Node
+    target: Node
+
+    def pull(self, method: Method, **options: object) -> PullResult:
+        chosen = {"method": method, "workers": 2, "settle_s": 1.0, "first_wait_s": 0.05, **options}
+        return pull(self.archive, self.ledger, self.source, self.local, PullOptions(**chosen))  # type: ignore[arg-type]
+
+    def stored(self) -> dict[str, Received]:
+        """Return the data sets in the store, by SOP Instance UID."""
+        rows = [row for row in self.archive.journal_rows() if row.state in ("stored", "flagged")]
+        return {
+            row.sop_instance_uid: Received(
+                row.sop_instance_uid, row.transfer_syntax_uid, data_set_of((self.archive.root / row.path).read_bytes())
+            )
+            for row in rows
+        }
+
+    def finish(self) -> None:
+        """Forward and verify, and check that the ledger closes with reasons only where they belong."""
+        sent = forward(self.archive, self.ledger, self.target, self.local, ForwardOptions(workers=2, first_wait_s=0.05))
+        assert sent.failed == 0
+        verified = verify(self.archive, self.ledger, self.target, self.local, VerifyOptions(workers=2, first_wait_s=0.05))
+        instances = self.ledger.status().instances
+        assert verified.verified == sent.sent == instances["verified"]
+        assert instances["refused"] == sent.refused
+        assert instances["pending"] == 0
+        assert verified.closed
+        assert instances["expected"] == sum(instances[s] for s in ("verified", "quarantined", "refused", "missing"))
+        for unit in self.ledger.unmigrated():
+            assert unit.code, unit
+            if unit.state == "refused":
+                assert unit.code == "CONTEXT_REJECTED" or unit.code.startswith("0x")
+
+    def snapshot(self) -> tuple[dict[str, list[tuple[object, ...]]], dict[str, bytes]]:
+        """Return everything that the ledger and the archive hold, but for what only counts claims."""
+        with sqlite3.connect(self.ledger.folder / "ledger.sqlite") as connection:
+            names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+            tables = {
+                name: sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in names if name not in VOLATILE
+            }
+        connection.close()
+        files = [path for path in sorted(self.ledger.folder.rglob("*")) if path.is_file() and "ledger.sqlite" not in path.name]
+        return tables, {str(path): path.read_bytes() for path in files}
+
+    def repeat(self, method: Method) -> None:
+        """Run every stage again, and check that nothing is written."""
+        before = self.snapshot()
+        assert inventory(self.ledger, self.source, self.local).as_json()["unchanged"]
+        assert self.pull(method).studies == 0
+        assert forward(self.archive, self.ledger, self.target, self.local).studies == 0
+        assert verify(self.archive, self.ledger, self.target, self.local).as_json()["unchanged"]
+        assert self.snapshot() == before
+
+
+@contextmanager
+def migration(folder: Path, source: Peer, target: Peer, port: int) -> Iterator[Migration]:
+    archive = Archive.create(str(folder / "archive"))
+    with Ledger.open(f"sqlite:///{folder}/archive/ledger.sqlite") as ledger:
+        nodes = source.node("legacy", dimse_timeout_s=60), target.node("target", dimse_timeout_s=60)
+        yield Migration(archive, ledger, Local(port=port), *nodes)
+
+
+def same(ours: dict[str, Received], theirs: dict[str, Received]) -> None:
+    """Check that every data set of ours is, byte for byte, what storescp got under its UID."""
+    assert {uid for uid in ours if uid in theirs and ours[uid] != theirs[uid]} == set()
+
+
+@pytest.mark.parametrize("method", [Method.MOVE, Method.GET])
+def test_from_orthanc_to_dcmqrscp(method: Method, loaded_orthanc: OrthancPeer, tmp_path: Path) -> None:
+    port = free_port()
+    loaded_orthanc.add_modality(f"vna_{method}", "VNA", port)
+    with dcmqrscp(tmp_path / "target") as target, migration(tmp_path, loaded_orthanc, target, port) as job:
+        listed = inventory(job.ledger, job.source, job.local)
+        assert (listed.complete, listed.instances) == (True, len(loaded_orthanc.sop_instance_uids()))
+        result = job.pull(method)
+        assert (result.missing, result.failed) == (0, 0)
+        studies = sorted(job.ledger.sources.study_uids("legacy"))
+        reference = sent_by(loaded_orthanc, studies, tmp_path / "reference", ae_title="VNA", port=port)
+        stored = job.stored()
+        assert stored.keys() == reference.keys() - {
+            one.sop_instance_uid for one in job.ledger.unmigrated() if one.state == "quarantined"
+        }
+        same(stored, reference)
+        job.finish()
+        assert job.ledger.status().instances["refused"] > 20  # dcmqrscp takes uncompressed objects only
+        job.repeat(method)
+
+
+@pytest.mark.parametrize("method", [Method.MOVE, Method.GET])
+def test_from_dcmqrscp_to_orthanc(method: Method, loaded_database: LoadedDatabase, tmp_path: Path) -> None:
+    port = free_port()
+    with (
+        orthanc(tmp_path / "target") as target,
+        dcmqrscp(tmp_path / "source", database=loaded_database.path, destinations=[("VNA", port)]) as source,
+        migration(tmp_path, source, target, port) as job,
+    ):
+        listed = inventory(job.ledger, job.source, job.local)
+        assert (listed.complete, listed.instances) == (True, len(loaded_database.sop_instance_uids))
+        result = job.pull(method)
+        assert result.failed == 0
+        assert result.instances > 100
+        assert result.missing == sum(result.problems.values())
+        studies = sorted(job.ledger.sources.study_uids("legacy"))
+        reference = sent_by(source, studies, tmp_path / "reference", ae_title="VNA", port=port)
+        same(job.stored(), reference)
+        job.finish()
+        job.repeat(method)
+
+
+FAMILIES = ["-xs", "-xy", "-xx", "-xv", "-xw", "-xt", "-xu", "-xr", "-xd"]
+
+
+def test_what_dcmqrscp_sends_in_one_family_of_syntaxes_at_a_time_comes_in_several_runs(
+    loaded_database: LoadedDatabase, tmp_path: Path
+) -> None:
+    port = free_port()
+    reference: dict[str, Received] = {}
+    with orthanc(tmp_path / "target") as target:
+        for number, family in enumerate(["", *FAMILIES]):
+            folder = tmp_path / f"source{number}"
+            options = [family] if family else []
+            with (
+                dcmqrscp(folder, database=loaded_database.path, destinations=[("VNA", port)], extra_args=options) as source,
+                migration(tmp_path / "migration", source, target, port) as job,
+            ):
+                if number == 0:
+                    inventory(job.ledger, job.source, job.local)
+                missing = {one.study_instance_uid for one in job.ledger.unmigrated() if not one.sha256}
+                job.pull(Method.MOVE, retry_missing=True, settle_s=0.2)
+                for uid, item in sent_by(source, sorted(missing), folder / "reference", ae_title="VNA", port=port).items():
+                    reference.setdefault(uid, item)
+        with migration(tmp_path / "migration", source, target, port) as job:
+            stored = job.stored()
+            assert stored.keys() == loaded_database.sop_instance_uids
+            assert stored == reference
+            job.finish()
