@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from benchmarks.report import Results
@@ -58,7 +57,7 @@ def item_of(path: Path) -> SendItem:
         meta.sop_class_uid,
         meta.sop_instance_uid,
         meta.transfer_syntax_uid,
-        partial(open, path, "rb"),
+        lambda: path.open("rb"),
         meta.data_set_offset,
         path.stat().st_size,
     )
