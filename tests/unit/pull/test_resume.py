@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from itertools import count
+from pathlib import Path
 
 import pytest
 
 from tests.unit.pull.conftest import Site
+from vna.archive import Archive
 from vna.demo.faults import Faults
+from vna.ledger import Ledger
 from vna.model import Progress
 from vna.pull import Method, PullOptions, run
 
@@ -46,7 +51,7 @@ def test_a_killed_pull_is_resumed_without_pulling_anything_durable_again(site: S
     site.inventory()
     site.pacs.faults = Faults(delay_s=0.01)
     chance = random.Random(method.value)
-    for _ in range(3):
+    for _ in range(5):
         process = start(site, method)
         time.sleep(chance.uniform(0.05, 0.6))
         process.send_signal(signal.SIGKILL)
@@ -76,6 +81,59 @@ def _under(site: Site, keys: dict[str, str]) -> set[str]:
             stored.value(keyword) == keys[keyword] for keyword in ("StudyInstanceUID", "SeriesInstanceUID") if keys.get(keyword)
         )
     }
+
+
+KILL = """
+import os, sys
+from tests.support.crash import KillAt, WatchedOperations
+from vna.archive import Archive
+from vna.ledger import Ledger
+from vna.model import Local, Node
+from vna.pull import Method, PullOptions, run
+for line in sys.stdin:
+    k, archive, ledger, port = line.split()
+    child = os.fork()
+    if child == 0:
+        node = Node("legacy", ae_title="LEGACY", port=int(port), dimse_timeout_s=30, retrieve_timeout_s=60)
+        with Ledger.open(ledger) as opened:
+            operations = WatchedOperations(KillAt(int(k)))
+            run(Archive.open(archive, operations=operations), opened, node, Local(), PullOptions(Method.GET))
+        os._exit(0)
+    print("killed" if os.WIFSIGNALED(os.waitpid(child, 0)[1]) else "done", flush=True)
+"""
+
+
+def test_a_pull_killed_before_any_operation_of_the_store_ends_like_an_unbroken_one(site: Site, tmp_path: Path) -> None:
+    uids = set(site.fill("P1", 2))
+    site.inventory()
+    site.ledger.close()
+    with subprocess.Popen([sys.executable, "-c", KILL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as killer:
+        assert killer.stdin is not None
+        assert killer.stdout is not None
+        for k in count(1):
+            folder = tmp_path / f"run{k}"
+            shutil.copytree(site.archive.root, folder / "archive")
+            shutil.copy(tmp_path / "ledger.sqlite", folder)
+            ledger = f"sqlite:///{folder}/ledger.sqlite"
+            killer.stdin.write(f"{k} {folder}/archive {ledger} {site.pacs.port}\n")
+            killer.stdin.flush()
+            was_killed = killer.stdout.readline() == "killed\n"
+            archive = Archive.open(f"{folder}/archive")
+            archive.sweep()
+            before, there = len(site.retrieves()), {row.sop_instance_uid for row in archive.journal_rows()}
+            with Ledger.open(ledger) as opened:
+                run(archive, opened, site.node, site.local, PullOptions(Method.GET))
+                assert opened.status().instances["stored"] == opened.status().instances["expected"] == 2
+            for keys in site.retrieves()[before:]:
+                assert there.isdisjoint(keys.get("SOPInstanceUID", "").split("\\"))
+                assert keys.get("SOPInstanceUID") or not there
+            rows = list(archive.journal_rows())
+            assert {row.sop_instance_uid for row in rows} == uids
+            assert len(rows) == 2
+            if not was_killed:
+                break
+        killer.stdin.close()
+    assert k > 20
 
 
 def test_an_interrupted_pull_gives_its_leases_back_and_stays_resumable(site: Site) -> None:
