@@ -105,6 +105,7 @@ class _Assignment:
         self._by_number()
         self._contested()
         self._by_patient_and_date()
+        self._days_apart()
         self._grouped_without_number()
         self._more_studies()
         found, proposed = self._more_orders()
@@ -126,7 +127,7 @@ class _Assignment:
     def _by_number(self) -> None:
         """R1, R2, R3: the accession number or the UID says it, and everything else agrees."""
         for fits in self.of_study.values():
-            known = any(f.comparison.accession is IdLevel.SAME for f in fits)
+            known = any(f.comparison.accession is IdLevel.SAME and f.comparison.person is not PersonLevel.OTHER for f in fits)
             for fit in fits:
                 rule = self._own_rule(fit) or number_rule(fit.comparison)
                 if rule == "R3" and fit.comparison.accession is IdLevel.TYPO and (known or self._better(fit)):
@@ -230,11 +231,18 @@ class _Assignment:
         c = fit.comparison
         positive = c.procedure >= ProcedureLevel.SIMILAR
         close = c.gap is not None and abs(c.gap) <= 120
-        if c.accession in (IdLevel.DIFFERENT, IdLevel.TYPO) or c.uid == 0:
-            return positive or (c.accession is IdLevel.TYPO and c.modality is ModalityLevel.SAME and close)
+        if c.accession in (IdLevel.DIFFERENT, IdLevel.TYPO):
+            same = c.modality is ModalityLevel.SAME and c.person is PersonLevel.SAME
+            return positive or (same and close and (c.accession is IdLevel.TYPO or self._picked_elsewhere(fit)))
         if c.person is PersonLevel.LIKELY:
             return positive or close
         return positive or c.modality is ModalityLevel.SAME
+
+    def _picked_elsewhere(self, fit: Fit) -> bool:
+        """See whether the study's number stands at another patient's order: a wrong worklist pick, which says nothing here."""
+        return any(
+            f.comparison.accession is IdLevel.SAME and f.comparison.person is PersonLevel.OTHER for f in self.of_study[fit.study]
+        )
 
     def _preferred_study(self, fit: Fit, waiting: set[int]) -> bool:
         rivals = [
@@ -246,6 +254,26 @@ class _Assignment:
             and _plausible(f.comparison)
         ]
         return all(fit.comparison.fit - rival.comparison.fit >= _MARGIN for rival in rivals)
+
+    def _days_apart(self) -> None:
+        """R11: a number that is right with a date that is not: a wrong clock, or an exam put off."""
+        for study, fits in self.of_study.items():
+            if self.taken.get(study) or study in self.doubtful or self._open(study):
+                continue
+            near = [f for f in fits if f.comparison.accession is IdLevel.SAME and f.comparison.person is not PersonLevel.OTHER]
+            if len(near) != 1:
+                continue
+            c = near[0].comparison
+            agreed = (
+                c.person is PersonLevel.SAME and c.modality >= ModalityLevel.GROUP and c.procedure is not ProcedureLevel.DIFFERENT
+            )
+            rivals = any(
+                _plausible(f.comparison) and f.study != study
+                for f in self.of_order[near[0].order]
+                if f.comparison.person >= PersonLevel.LIKELY
+            )
+            if agreed and abs(c.days) <= 3 and c.date is DayLevel.NEAR and near[0].order not in self.claimed and not rivals:
+                self._take(near[0], "R11")
 
     def _grouped_without_number(self) -> None:
         """R6, 1:N without an accession number: the study's text names the regions of several orders planned for one time."""

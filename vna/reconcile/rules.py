@@ -70,6 +70,7 @@ EXAM_RULES = {
     "R8": "accession number and patient agree, date, modality or procedure do not, or another order fits better; never automatic",
     "R9": "several orders or studies fit about as well, or the evidence is thin; never automatic",
     "R10": "test patient, phantom or other junk",
+    "R11": "accession number, patient and modality agree, date within three days, and neither has a nearer partner",
 }
 """Exam level: name -> what it says."""
 

@@ -74,6 +74,12 @@ def test_another_region_under_the_same_number_waits_for_a_person() -> None:
     assert links([{"StudyDate": "20230810"}], [{}]) == {("review", "R8", 0, 0)}
 
 
+def test_a_wrong_clock_is_overlooked_only_while_no_nearer_partner_exists() -> None:
+    assert links([{"StudyDate": "20230512"}], [{}]) == {("auto", "R11", 0, 0)}
+    rival = {"AccessionNumber": "A9000", "StudyDate": "20230512"}
+    assert not any(outcome == "auto" and right == 0 for outcome, _, _, right in links([{"StudyDate": "20230512"}], [{}, rival]))
+
+
 def test_reused_numbers_are_told_apart_by_patient_and_issuer() -> None:
     other = {
         "PatientID": "123",
