@@ -26,11 +26,19 @@ def write_manifests(store: Store, rows: Iterable[JournalRow]) -> int:
 
 def read_manifest(store: Store, study_instance_uid: str) -> dict[str, str]:
     """Read a study's manifest: path -> SHA-256; empty if there is none. Lines that are none are left out."""
-    return _read(store, manifest_path(study_instance_uid))
+    return read_manifest_file(store, manifest_path(study_instance_uid))
+
+
+def read_manifest_file(store: Store, path: str) -> dict[str, str]:
+    """Read the manifest at a path; see :func:`read_manifest`."""
+    if not store.exists(path):
+        return {}
+    matches = map(_LINE.fullmatch, store.read_bytes(path).decode("ascii", "replace").splitlines())
+    return {match[2]: match[1] for match in matches if match}
 
 
 def _extend(store: Store, path: str, entries: dict[str, str]) -> bool:
-    listed = _read(store, path)
+    listed = read_manifest_file(store, path)
     # What is listed was recorded first; a digest once recorded is never exchanged for another.
     merged = {**entries, **listed}
     if merged == listed:
@@ -38,10 +46,3 @@ def _extend(store: Store, path: str, entries: dict[str, str]) -> bool:
     lines = (f"{sha256}  {name}\n" for name, sha256 in sorted(merged.items()))
     store.replace_bytes("".join(lines).encode("ascii"), path)
     return True
-
-
-def _read(store: Store, path: str) -> dict[str, str]:
-    if not store.exists(path):
-        return {}
-    matches = map(_LINE.fullmatch, store.read_bytes(path).decode("ascii", "replace").splitlines())
-    return {match[2]: match[1] for match in matches if match}

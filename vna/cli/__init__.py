@@ -29,6 +29,7 @@ COMMANDS = {
     "validate": "Check every stored instance and list the findings.",
     "forward": "Send what is due to a target.",
     "verify": "Prove that a target holds what was forwarded, and write the certificate.",
+    "scrub": "Read every object again, compare digests, repair from a good copy.",
     "export": "Copy instances out as Part 10 files.",
     "reconcile": "Match studies with the RIS: rules decide, scores propose, people sign.",
     "deid": "Write a de-identified cohort for research, reproducible byte for byte.",
