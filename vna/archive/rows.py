@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from json.encoder import encode_basestring_ascii as _text
 from typing import Any
 
 from vna.model import Provenance, Receipt
@@ -70,24 +71,43 @@ class JournalRow:
 
 _PROVENANCE = tuple(each.name for each in fields(Provenance))
 _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
+_KEPT = 20_000
+_members: dict[tuple[str, object], str] = {}  # of index rows, encoded: most of them are alike from object to object
+_last_provenance: tuple[Provenance | None, str] = (None, "")  # and so is this, within an association
 
 
 def encode(row: JournalRow) -> bytes:
     """Write a row as JSON without its ``seq``, which the journal sets in front when it writes the line."""
-    told: dict[str, Any] = {
-        "state": row.state,
-        "path": row.path,
-        "sha256": row.sha256,
-        "size": row.size,
-        "received_at": row.received_at,
-        "codes": list(row.codes),
-        "SOPClassUID": row.sop_class_uid,
-        "SOPInstanceUID": row.sop_instance_uid,
-        "TransferSyntaxUID": row.transfer_syntax_uid,
-        "provenance": {name: value for name in _PROVENANCE if (value := getattr(row.provenance, name))},
-        "row": {name: value for name, value in row.row.items() if value is not None},
-    }
-    return _ENCODER.encode(told).encode("ascii")
+    return (
+        f'{{"state":{_text(row.state)},"path":{_text(row.path)},"sha256":{_text(row.sha256)},"size":{row.size},'
+        f'"received_at":{_text(row.received_at)},"codes":{_ENCODER.encode(list(row.codes)) if row.codes else "[]"},'
+        f'"SOPClassUID":{_text(row.sop_class_uid)},"SOPInstanceUID":{_text(row.sop_instance_uid)},'
+        f'"TransferSyntaxUID":{_text(row.transfer_syntax_uid)},'
+        f'"provenance":{_encoded_provenance(row.provenance)},"row":{_encoded_columns(row.row)}}}'
+    ).encode("ascii")
+
+
+def _encoded_provenance(provenance: Provenance) -> str:
+    global _last_provenance
+    known, text = _last_provenance
+    if known is not provenance:
+        text = _ENCODER.encode({name: value for name in _PROVENANCE if (value := getattr(provenance, name))})
+        _last_provenance = (provenance, text)
+    return text
+
+
+def _encoded_columns(columns: Mapping[str, object]) -> str:
+    known = _members
+    members = []
+    for member in columns.items():
+        if member[1] is not None:
+            text = known.get(member)
+            if text is None:
+                if len(known) >= _KEPT:
+                    known.clear()
+                text = known[member] = f"{_text(member[0])}:{_ENCODER.encode(member[1])}"
+            members.append(text)
+    return "{" + ",".join(members) + "}"
 
 
 def numbered(seq: int, payload: bytes) -> bytes:

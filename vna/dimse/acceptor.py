@@ -18,7 +18,7 @@ from vna.dimse.limits import ScpLimits
 from vna.dimse.messages import MessageStream, discard
 from vna.dimse.negotiation import AssociateRequest, Context
 from vna.dimse.sop_classes import APPLICATION_CONTEXT
-from vna.dimse.storing import store
+from vna.dimse.storing import Stored, store
 from vna.dimse.wire import Wire
 from vna.model import Provenance, Receipt, Sink
 
@@ -203,18 +203,24 @@ class Acceptor:
             if field & commands.RESPONSE:
                 raise pdus.ProtocolError("DIMSE_COMMAND", "a response to nothing")
             command.number(commands.MESSAGE_ID)  # without one there is no answering
+            stored: Stored | None = None
             if field == commands.C_STORE_RQ:
-                status = self._store(context_id, command)
+                stored = self._store(context_id, command)
+                status = stored.status
             else:
                 if command.has_data_set:
                     self._stream.read_data(context_id, discard, limits.object_bytes)
                 status = 0x0000 if field == commands.C_ECHO_RQ else 0x0211
             answer = commands.response(command, status)
-            self._wire.send(commands.command_pdu(answer, context_id, self._request.max_pdu))
+            try:
+                self._wire.send(commands.command_pdu(answer, context_id, self._request.max_pdu))
+            finally:  # the peer need not wait for what others are told
+                if stored is not None:
+                    self._tell_stored(stored)
 
-    def _store(self, context_id: int, command: Command) -> int:
+    def _store(self, context_id: int, command: Command) -> Stored:
         service = self._service
-        stored = store(
+        return store(
             self._stream,
             context_id,
             command,
@@ -223,11 +229,12 @@ class Acceptor:
             self._provenance_of(command),
             service.limits.object_bytes,
         )
-        if service.on_event is not None:
+
+    def _tell_stored(self, stored: Stored) -> None:
+        if self._service.on_event is not None:
             kind = EventKind.STORED if stored.receipt else EventKind.REFUSED
             code = "" if stored.receipt else f"0x{stored.status:04X}"
-            service.tell(Event(kind, self._calling, self.address, code, receipt=stored.receipt))
-        return stored.status
+            self._service.tell(Event(kind, self._calling, self.address, code, receipt=stored.receipt))
 
     def _provenance_of(self, command: Command) -> Provenance:
         originator = command.text(commands.MOVE_ORIGINATOR_AE_TITLE).strip()
