@@ -14,7 +14,11 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One system on one workload: the median of its runs."""
+    """One system on one workload: the median of its runs.
+
+    ``cpu_us`` is the processor time of the system's processes for one instance, in microseconds, where it was taken: a guide that
+    a busy machine disturbs less than the clock.
+    """
 
     system: str
     workload: str
@@ -22,6 +26,7 @@ class Row:
     instances_per_s: float
     mib_per_s: float
     peak_mib: float = 0.0
+    cpu_us: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class _Run:
     instances: int
     size: int
     peak_mib: float
+    cpu_s: float
 
 
 @dataclass
@@ -38,9 +44,19 @@ class Results:
 
     runs: dict[tuple[str, str], list[_Run]] = field(default_factory=dict)
 
-    def add(self, system: str, workload: str, seconds: float, *, instances: int, size: int, peak_mib: float = 0.0) -> None:
+    def add(
+        self,
+        system: str,
+        workload: str,
+        seconds: float,
+        *,
+        instances: int,
+        size: int,
+        peak_mib: float = 0.0,
+        cpu_s: float = 0.0,
+    ) -> None:
         """Take one run, which moved so many instances and bytes."""
-        self.runs.setdefault((system, workload), []).append(_Run(seconds, instances, size, peak_mib))
+        self.runs.setdefault((system, workload), []).append(_Run(seconds, instances, size, peak_mib, cpu_s))
 
     def rows(self) -> list[Row]:
         """Give the medians."""
@@ -49,7 +65,10 @@ class Results:
             median = statistics.median(run.seconds for run in runs)
             peak = max(run.peak_mib for run in runs)
             instances, mib = runs[0].instances / median, runs[0].size / median / 2**20
-            rows.append(Row(system, workload, round(median, 4), round(instances, 1), round(mib, 1), round(peak, 1)))
+            cpu_us = statistics.median(run.cpu_s / run.instances for run in runs) * 1e6
+            rows.append(
+                Row(system, workload, round(median, 4), round(instances, 1), round(mib, 1), round(peak, 1), cpu_us=round(cpu_us))
+            )
         return rows
 
     def rate(self, system: str, workload: str) -> float | None:
@@ -81,11 +100,11 @@ def show(
         print(json.dumps({**told, "goals": {key: goals[key] for key in kept if key in goals}} if goals else told))
         return
     print(f"{name}: {machine()}")
-    print(f"{'system':34} {'workload':22} {'seconds':>9} {'inst/s':>10} {'MiB/s':>9} {'peak MiB':>9}")
+    print(f"{'system':26} {'workload':40} {'seconds':>9} {'inst/s':>10} {'MiB/s':>9} {'peak MiB':>9} {'CPU us/inst':>12}")
     for row in rows:
         print(
-            f"{row.system:34} {row.workload:22} {row.seconds:9.3f} {row.instances_per_s:10,.0f} "
-            f"{row.mib_per_s:9,.0f} {row.peak_mib:9,.0f}"
+            f"{row.system:26} {row.workload:40} {row.seconds:9.3f} {row.instances_per_s:10,.0f} "
+            f"{row.mib_per_s:9,.0f} {row.peak_mib:9,.0f} {row.cpu_us:12,.0f}"
         )
     for key, value in kept.items():
         goal = goals.get(key)

@@ -83,11 +83,17 @@ def _take_turns(
             folder = scratch / f"receive-{run}-{system.replace(' ', '_')}"
             size = sum(path.stat().st_size for part in files[count] for path in part.iterdir())
             with start(folder, nodelay=nodelay) as receiver:
-                begun = time.perf_counter()
+                cpu_s, begun = receiver.cpu_s(), time.perf_counter()
                 send_all(receiver, files[count], nodelay=nodelay)
                 receiver.settled(count)
                 results.add(
-                    system, workload, time.perf_counter() - begun, instances=count, size=size, peak_mib=receiver.peak_mib()
+                    system,
+                    workload,
+                    time.perf_counter() - begun,
+                    instances=count,
+                    size=size,
+                    peak_mib=receiver.peak_mib(),
+                    cpu_s=receiver.cpu_s() - cpu_s,
                 )
             shutil.rmtree(folder)
     for count in files:

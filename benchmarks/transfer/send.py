@@ -92,7 +92,8 @@ SENDERS: dict[str, Send] = {
 
 @contextmanager
 def ignoring(folder: Path) -> Iterator[Receiver]:
-    with storescp(folder, "--ignore", "-pdu", "131072") as receiver:
+    # --fork: without it, it serves one association at a time and lets the others wait
+    with storescp(folder, "--fork", "--ignore", "-pdu", "131072") as receiver:
         yield receiver
 
 

@@ -36,6 +36,18 @@ class Receiver:
         """Give the sum of its processes' peak resident sizes."""
         return sum(_peak_kib(pid) for pid in self.pids) / 1024
 
+    def cpu_s(self) -> float:
+        """Give the processor time that its processes have used, children that have ended included."""
+        return sum(_cpu_s(pid) for pid in self.pids)
+
+
+def _cpu_s(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
 
 def _peak_kib(pid: int) -> int:
     try:
