@@ -19,7 +19,6 @@ from vna.errors import ConfigError, LockedError, RefusedError, StoreError, Store
 from vna.ledger.tables import SCHEMA_VERSION, about, metadata
 
 BUSY_TIMEOUT_S = 60
-ROWS_A_STATEMENT = 500
 _SQLITE_WRITE = "vna_write"
 
 
@@ -84,11 +83,9 @@ class Database:
 
     def insert_new(self, conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
         """Insert rows whose primary key is not there yet, leave the others as they are, and say how many were new."""
-        added = 0
-        for start in range(0, len(rows), ROWS_A_STATEMENT):
-            statement = self._insert(table).values([dict(row) for row in rows[start : start + ROWS_A_STATEMENT]])
-            added += conn.execute(statement.on_conflict_do_nothing()).rowcount
-        return added
+        if not rows:
+            return 0
+        return conn.execute(self._insert(table).on_conflict_do_nothing(), [dict(row) for row in rows]).rowcount
 
     def upsert(
         self, conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], changes: Callable[[Any], Mapping[str, Any]]

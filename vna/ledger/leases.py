@@ -104,9 +104,10 @@ class Leases:
             extend = update(leases).values(expires_at=expires_at)
             lost = [lease for lease in held if conn.execute(extend.where(_is(lease))).rowcount == 0]
         for lease in lost:
-            _log.warning("lost the lease on %s of %s at %s", lease.stage, lease.study_instance_uid or "everything", lease.node)
             with self._guard:
-                self._held.pop(lease.token, None)
+                was_held = self._held.pop(lease.token, None)  # None: released meanwhile
+            if was_held:
+                _log.warning("lost the lease on %s of %s at %s", lease.stage, lease.study_instance_uid or "all", lease.node)
 
     def close(self) -> None:
         """Release everything that is held and end the renewing thread."""

@@ -183,12 +183,26 @@ class Sources:
         if not refs:
             return 0
         stored = _stored_by_key(conn, study_instance_uid)
-        rows = []
-        for ref in refs:
-            digest = stored.get((ref.series_instance_uid, ref.sop_instance_uid))
-            row = asdict(ref) | {"node": node, "listed": True, "sha256": digest, "matched": "exact" if digest else ""}
-            rows.append({**row, "state": "", "code": "", "detail": "", "attempts": 0, "at": ""})
+        rows = [_expected_row(ref, node, stored.get((ref.series_instance_uid, ref.sop_instance_uid))) for ref in refs]
         return self._database.insert_new(conn, expected_instances, rows)
+
+
+def _expected_row(ref: InstanceRef, node: str, digest: str | None) -> dict[str, Any]:
+    return {
+        "study_instance_uid": ref.study_instance_uid,
+        "series_instance_uid": ref.series_instance_uid,
+        "sop_instance_uid": ref.sop_instance_uid,
+        "node": node,
+        "sop_class_uid": ref.sop_class_uid,
+        "listed": True,
+        "sha256": digest,
+        "matched": "exact" if digest else "",
+        "state": "",
+        "code": "",
+        "detail": "",
+        "attempts": 0,
+        "at": "",
+    }
 
 
 def _is(node: str, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Any:
