@@ -2,7 +2,8 @@
 
 It keeps and sends the exact encoded bytes of each data set, answers queries in UTF-8, and does wrong whatever its
 :class:`~vna.demo.faults.Faults` say. pynetdicom negotiates and frames the messages; the services themselves are here, since
-pynetdicom's own would decode and encode the data sets.
+pynetdicom's own would decode and encode the data sets. For that, an association's ``_serve_request`` is replaced, which is no
+public interface of pynetdicom: the tests of this module tell when a release changes it.
 """
 
 from __future__ import annotations

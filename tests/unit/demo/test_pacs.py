@@ -53,7 +53,18 @@ UIDS = [str(ds.SOPInstanceUID) for ds in make_study(4)]
 
 
 def _dcmtk(tool: str, pacs: EmbeddedPacs, *keys: str, args: tuple[str, ...] = (), called: str = "") -> str:
-    command = [tool, "-v", "-S", "-aet", "SCU", "-aec", called or pacs.ae_title, *args, pacs.host, str(pacs.port)]
+    command = [
+        tool,
+        "-v",
+        *(() if "-P" in args else ("-S",)),
+        "-aet",
+        "SCU",
+        "-aec",
+        called or pacs.ae_title,
+        *args,
+        pacs.host,
+        str(pacs.port),
+    ]
     for key in keys:
         command += ["-k", key]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60, check=False)
@@ -89,6 +100,19 @@ def test_a_date_range_does_not_find_the_study_without_a_date(pacs: EmbeddedPacs)
 def test_an_image_query_without_its_series_is_refused(pacs: EmbeddedPacs) -> None:
     output = _dcmtk("findscu", pacs, "QueryRetrieveLevel=IMAGE", "SOPInstanceUID", f"StudyInstanceUID={STUDY}")
     assert "DataSetDoesNotMatchSOPClass" in output
+
+
+def test_patients_are_found_by_the_patient_root_model(pacs: EmbeddedPacs) -> None:
+    output = _dcmtk("findscu", pacs, "QueryRetrieveLevel=PATIENT", "PatientID", "NumberOfPatientRelatedInstances", args=("-P",))
+    assert output.count("(Pending)") == 2
+    assert "[P2]" in output
+
+
+def test_a_query_that_is_cancelled_ends(pacs: EmbeddedPacs) -> None:
+    pacs.faults = Faults(find_duplicates=True, delay_s=0.2)
+    output = _dcmtk("findscu", pacs, "QueryRetrieveLevel=STUDY", "StudyInstanceUID", args=("--cancel", "1"))
+    assert "Cancel" in output
+    assert output.count("(Pending)") < 4
 
 
 def test_a_move_sends_the_exact_data_sets(pacs: EmbeddedPacs, receiver: tuple[Path, int]) -> None:
