@@ -1,8 +1,9 @@
-"""What every store promises, over a local folder (with and without hard links) and over fsspec's memory file system."""
+"""What every store promises: a local folder (with and without hard links), S3 (moto, SeaweedFS), fsspec's memory file system."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import shutil
 import threading
 import uuid
@@ -13,12 +14,17 @@ import pytest
 
 from vna.errors import InstanceMissingError, StoreError, StoreFullError
 from vna.store import LocalStore, Spool, Store, open_store
+from vna.store.repair import replace_damaged
+from vna.store.s3 import S3Store
 
 
-@pytest.fixture(params=["local", "local without hard links", "memory"])
+@pytest.fixture(params=["local", "local without hard links", "memory", "moto", "seaweedfs"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     if request.param == "memory":
         return open_store(f"memory://{uuid.uuid4().hex}")
+    if request.param in ("moto", "seaweedfs"):
+        service = request.getfixturevalue(request.param)
+        return open_store(service.url(), service.storage_options())
     root = tmp_path / "store"
     root.mkdir()
     if request.param == "local without hard links":
@@ -221,9 +227,25 @@ def test_errors_of_the_disk_or_service_become_the_stores_own(
     if isinstance(store, LocalStore):
         monkeypatch.setattr("os.link", fail)
         monkeypatch.setattr("os.rename", fail)
+    elif isinstance(store, S3Store):
+        pytest.skip("what a service says is in test_s3_faults")
     else:
         monkeypatch.setattr(type(store._fs), "pipe_file", fail)  # type: ignore[attr-defined]
     with pytest.raises(error) as raised:
         store.publish([(local, "instances/a.dcm")])
     assert type(raised.value) is error
     assert not store.exists("instances/a.dcm")
+
+
+def test_damaged_bytes_are_exchanged_only_while_they_are_the_damaged_ones(store: Store, tmp_path: Path) -> None:
+    good = tmp_path / "good"
+    good.write_bytes(b"good")
+    store.put_bytes(b"rotten", "instances/a.dcm")
+    with pytest.raises(StoreError):
+        replace_damaged(store, good, "instances/a.dcm", hashlib.sha256(b"something else").hexdigest())
+    assert store.read_bytes("instances/a.dcm") == b"rotten"
+    if not isinstance(store, LocalStore | S3Store):
+        pytest.skip("a plain fsspec file system has no way to do it safely, and refuses")
+    replace_damaged(store, good, "instances/a.dcm", hashlib.sha256(b"rotten").hexdigest())
+    assert store.read_bytes("instances/a.dcm") == b"good"
+    assert [path for path in store.list() if not path.startswith("spool/")] == ["instances/a.dcm"]

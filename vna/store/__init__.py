@@ -1,4 +1,4 @@
-"""Where objects are kept: one small interface over local disk and any fsspec file system.
+"""Where objects are kept: one small interface over local disk, S3, and any fsspec file system.
 
 Nouns: store (objects under relative paths, written once), spool (temporary names of one writer), publish (give a spool file its
 final name, durably), operations (the seam to the operating system that tests record and break).
@@ -39,13 +39,20 @@ def local_path(url: str) -> str:
     return url.removeprefix("file://")
 
 
-def open_store(url: str, storage_options: Mapping[str, Any] | None = None, operations: Operations = SYSTEM) -> Store:
-    """Open the store under a URL: a local folder (path or ``file://``), or anything that fsspec knows.
+def open_store(
+    url: str, storage_options: Mapping[str, Any] | None = None, operations: Operations = SYSTEM, *, writing: bool = True
+) -> Store:
+    """Open the store under a URL: a local folder (path or ``file://``), ``s3://``, or anything that fsspec knows.
 
-    ``storage_options`` are the fsspec file system's own, and of no use to a local folder.
+    ``storage_options`` are the fsspec file system's own, and of no use to a local folder. A service is tried out before anything
+    is written there, now if ``writing``: raises RefusedError, naming what it does, where it cannot be trusted.
     """
     if is_local(url):
         return LocalStore(local_path(url), operations)
+    if url.startswith(("s3://", "s3a://")):
+        from vna.store.s3 import open_s3
+
+        return open_s3(url, storage_options, writing=writing)
     from vna.store.remote import FsspecStore
 
     return FsspecStore(url, storage_options)

@@ -1,4 +1,4 @@
-"""A store on any fsspec file system that replaces whole objects: S3, GCS, Azure, memory.
+"""A store on any fsspec file system that replaces whole objects: GCS, Azure, SFTP, memory. S3 has its own: :mod:`vna.store.s3`.
 
 An exception inside ``with fs.open(path, "wb")`` still commits the partial object on several of them, so nothing is ever streamed
 into a final name: an object is put as a whole from the local spool, and looked at again afterwards.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -19,9 +18,6 @@ from vna.errors import DigestMismatchError, InstanceMissingError
 from vna.store.operations import store_errors
 from vna.store.port import Readable, checked, replaceable
 
-CONDITIONAL = frozenset({"s3", "s3a"})
-"""Protocols whose ``mode="create"`` is a conditional put (If-None-Match) that the service decides, not a look beforehand."""
-
 _ONE_PUT = 64 << 20
 _PIECE = 1 << 20
 
@@ -29,21 +25,17 @@ _PIECE = 1 << 20
 class FsspecStore:
     """A :class:`vna.store.port.Store` under an fsspec URL.
 
-    Create-only rests on the service's conditional put where the protocol is in :data:`CONDITIONAL`. Elsewhere it is a look before
-    the put under a lock of this process: two *processes* must not write to such a store at the same time.
+    Create-only is a look before the put, under a lock of this process: two *processes* must not write to such a store at the same
+    time.
     """
 
     keeps_source = True
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
-        options = dict(storage_options or {})
-        protocol = url.partition("://")[0]
-        if protocol in CONDITIONAL:
-            options.setdefault("use_listings_cache", False)
         self.url = url.rstrip("/")
-        self._fs, root = fsspec.core.url_to_fs(self.url, **options)
+        self._fs, root = fsspec.core.url_to_fs(self.url, **dict(storage_options or {}))
         self._root = str(root).rstrip("/")
-        self._creating: Any = nullcontext() if protocol in CONDITIONAL else threading.Lock()
+        self._creating = threading.Lock()
 
     def publish(self, files: Sequence[tuple[Path, str]]) -> list[bool]:
         """See :meth:`vna.store.port.Store.publish`."""

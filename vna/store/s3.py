@@ -1,0 +1,232 @@
+"""A store in a bucket of S3, or of a service that speaks its protocol and passes the probe.
+
+An object is put whole, on the condition that nothing stands there, with its SHA-256, which the service verifies or else is
+verified by reading back. Large ones go up in parts that nobody sees before the last request. Nothing is streamed into a name.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from vna.errors import ConfigError, DigestMismatchError, InstanceMissingError, StoreError
+from vna.store.operations import store_errors
+from vna.store.port import Readable, checked, replaceable
+from vna.store.s3_client import Connection, MissingError, Retry, connect
+from vna.store.s3_file import open_object
+from vna.store.s3_probe import probe
+from vna.store.s3_put import Capabilities, Content, Putter
+
+PROTOCOLS = ("s3://", "s3a://")
+
+_PIECE = 1 << 20
+_AT_ONCE = 8
+_PROBES = "spool/"
+
+
+class S3Store:
+    """A :class:`vna.store.port.Store` under ``s3://bucket/prefix``. Thread-safe; cheap to open for reading.
+
+    ``storage_options`` are those of s3fs: ``key``, ``secret``, ``token``, ``profile``, ``endpoint_url``, ``client_kwargs``,
+    ``config_kwargs``, and in ``s3_additional_kwargs`` what goes with every object (server-side encryption, storage class).
+    Credentials that they do not name come from the environment. Raises ConfigError for options that cannot be used.
+    """
+
+    keeps_source = True
+
+    def __init__(
+        self,
+        url: str,
+        storage_options: Mapping[str, Any] | None = None,
+        *,
+        retry: Retry | None = None,
+        multipart_above: int = 64 << 20,
+    ) -> None:
+        bucket, _, prefix = url.partition("://")[2].strip("/").partition("/")
+        if not bucket:
+            raise ConfigError(f"{url} names no bucket", hint="write s3://bucket/prefix")
+        self.url = url.rstrip("/")
+        self._root = f"{prefix}/" if prefix else ""
+        self._connection = connect(bucket, storage_options, retry or Retry())
+        self._multipart_above = multipart_above
+        self._probing = threading.Lock()
+        self._found: Capabilities | None = None
+
+    def probe(self) -> Capabilities:
+        """Find out, once, what the service does. Raises RefusedError, naming it, where an archive cannot rest on that.
+
+        The first write does it by itself. It puts a few small objects below ``spool/`` and removes them.
+        """
+        with self._probing:
+            if self._found is None:
+                self._found = probe(self._connection, f"{self._root}{_PROBES}")
+            return self._found
+
+    # -- writing
+
+    def publish(self, files: Sequence[tuple[Path, str]]) -> list[bool]:
+        """See :meth:`vna.store.port.Store.publish`. Several go up at the same time."""
+        for _, path in files:
+            checked(path)
+        if len(files) == 1:
+            return [self.put_file(*files[0])]
+        self.probe()
+        with ThreadPoolExecutor(min(_AT_ONCE, len(files) or 1), thread_name_prefix="vna-s3") as pool:
+            return list(pool.map(lambda each: self.put_file(*each), files))
+
+    def put_file(self, local: Path, path: str) -> bool:
+        """See :meth:`vna.store.port.Store.put_file`."""
+        key = self._key(path)
+        return self._putter().create(key, Content.of(local))
+
+    def put_stream(self, source: Readable, path: str) -> bool:
+        """See :meth:`vna.store.port.Store.put_stream`. It goes through a temporary file, to be whole before it is put."""
+        checked(path)
+        with store_errors("the object could not be spooled"), tempfile.NamedTemporaryFile(prefix="vna-s3-") as spooled:
+            while chunk := source.read(_PIECE):
+                spooled.write(chunk)
+            spooled.flush()
+            return self.put_file(Path(spooled.name), path)
+
+    def put_bytes(self, data: bytes, path: str) -> bool:
+        """See :meth:`vna.store.port.Store.put_bytes`."""
+        key = self._key(path)
+        return self._putter().create(key, Content.of(data))
+
+    def replace_bytes(self, data: bytes, path: str) -> None:
+        """See :meth:`vna.store.port.Store.replace_bytes`."""
+        key = self._key(replaceable(path))
+        self._putter().replace(key, Content.of(data))
+
+    def replace_damaged(self, local: Path, path: str, damaged: str) -> None:
+        """See :func:`vna.store.repair.replace_damaged`: the exchange is conditional on the ETag of what was read and compared."""
+        key = self._key(path)
+        putter = self._putter()
+        if not putter.capabilities.conditional_replace:
+            raise StoreError("the service cannot exchange an object on a condition (If-Match)", hint="restore it by hand")
+        head = self._head(path)
+        try:
+            found = putter.digest(key).hex()
+        except StoreError:
+            found = ""
+        if found != damaged or not putter.replace(key, Content.of(local), str(head["ETag"])):
+            raise DigestMismatchError("the object is not the damaged one any more", hint="scrub again")
+
+    # -- what stands there
+
+    def came_from(self, local: Path, path: str) -> bool:
+        """See :meth:`vna.store.port.Store.came_from`. A service does not tell, so the bytes are compared."""
+        try:
+            size = self.size(path)
+            with store_errors("the object could not be examined"):
+                if size != local.stat().st_size:
+                    return False
+            return self._putter().digest(self._key(path)) == Content.of(local).sha256
+        except InstanceMissingError:
+            return False
+
+    def settle(self, path: str) -> bool:
+        """See :meth:`vna.store.port.Store.settle`. What a service shows as a whole object is durable."""
+        self._head(path)
+        return True
+
+    def open(self, path: str) -> BinaryIO:
+        """See :meth:`vna.store.port.Store.open`. Read by ranges; what breaks off is read on."""
+        try:
+            return open_object(self._connection, self._key(path))
+        except MissingError as exc:
+            raise InstanceMissingError(f"there is no object under {path}") from exc
+
+    def read_bytes(self, path: str) -> bytes:
+        """See :meth:`vna.store.port.Store.read_bytes`. Compared with the checksum that the service keeps, if it tells it."""
+        key = self._key(path)
+
+        def get() -> Mapping[str, Any]:
+            response: Mapping[str, Any] = self._connection.client.get_object(
+                Bucket=self._connection.bucket, Key=key, ChecksumMode="ENABLED", **self._connection.read_options
+            )
+            return {**response, "Data": bytes(response["Body"].read())}
+
+        try:
+            answer = self._connection.ask("the object could not be read", get)
+        except MissingError as exc:
+            raise InstanceMissingError(f"there is no object under {path}") from exc
+        data, checksum = bytes(answer["Data"]), str(answer.get("ChecksumSHA256") or "")
+        if len(data) != int(answer["ContentLength"]):
+            raise StoreError("the service gives fewer bytes than the object has", hint="examine the service")
+        is_simple = checksum and "-" not in checksum and answer.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
+        if is_simple and base64.b64encode(hashlib.sha256(data).digest()).decode("ascii") != checksum:
+            raise DigestMismatchError("the service gives other bytes than it took", hint="examine the service")
+        return data
+
+    def exists(self, path: str) -> bool:
+        """See :meth:`vna.store.port.Store.exists`."""
+        try:
+            self._head(path)
+        except InstanceMissingError:
+            return False
+        return True
+
+    def size(self, path: str) -> int:
+        """See :meth:`vna.store.port.Store.size`."""
+        return int(self._head(path)["ContentLength"])
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """See :meth:`vna.store.port.Store.list`."""
+        start = f"{self._key(prefix)}/" if prefix else self._root
+        following: dict[str, str] = {}
+        while True:
+            page = self._page(start, following)
+            for each in page.get("Contents", ()):
+                name = str(each["Key"])
+                if not name.endswith("/"):
+                    yield name.removeprefix(self._root)
+            if not page.get("IsTruncated"):
+                return
+            if not page.get("NextContinuationToken"):
+                raise StoreError("the service breaks its list off and does not say how to go on", hint="examine the service")
+            following = {"ContinuationToken": str(page["NextContinuationToken"])}
+
+    # -- parts of the above
+
+    def _page(self, start: str, following: Mapping[str, str]) -> Mapping[str, Any]:
+        def listed() -> Mapping[str, Any]:
+            page: Mapping[str, Any] = self._connection.client.list_objects_v2(
+                Bucket=self._connection.bucket, Prefix=start, **following
+            )
+            return page
+
+        return self._connection.ask("the store could not be listed", listed)
+
+    def _putter(self) -> Putter:
+        return Putter(self._connection, self.probe(), self._multipart_above)
+
+    def _key(self, path: str) -> str:
+        return f"{self._root}{checked(path)}"
+
+    def _head(self, path: str) -> Mapping[str, Any]:
+        connection, key = self._connection, self._key(path)
+        try:
+            return connection.ask(
+                "the object could not be examined",
+                lambda: connection.client.head_object(Bucket=connection.bucket, Key=key, **connection.read_options),
+            )
+        except MissingError as exc:
+            raise InstanceMissingError(f"there is no object under {path}") from exc
+
+
+def open_s3(url: str, storage_options: Mapping[str, Any] | None = None, *, writing: bool = True) -> S3Store:
+    """Open a store on S3; for ``writing``, find out first whether the service can be trusted. See :class:`S3Store`."""
+    store = S3Store(url, storage_options)
+    if writing:
+        store.probe()
+    return store
+
+
+__all__ = ["PROTOCOLS", "Capabilities", "Connection", "Retry", "S3Store", "open_s3"]
