@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from indexer.header import Header, HeaderScanner
 from vna.archive.revisions import Standing
 from vna.errors import DigestMismatchError, RefusedError
 from vna.part10 import Head, file_meta, read_head
-from vna.part10.edit import SIGNATURES, edit_elements
+from vna.part10.edit import SIGNATURES, NeedsAllError, edit_elements
 from vna.part10.elements import DEFLATED_UIDS, EXPLICIT_LE, Encoding, StructureError, encoding_of
 from vna.part10.raw import RawElement, find, read_elements
-from vna.part10.split import PIXELS, read_header_elements, read_tail
+from vna.part10.split import PIXELS, read_header_elements, read_interest, read_tail
 from vna.part10.values import CharacterSetError
 
 _INFLATED_LIMIT = 1 << 30
@@ -69,8 +69,13 @@ def effective_object(file: BinaryIO, standing: Sequence[Standing]) -> EffectiveO
     """
     if not any(each.group.changes or each.group.uids for each in standing):
         return _as_stored(file)
-    stored = read_stored(file)
-    elements, head = edited_elements(stored, standing), stored.head
+    stored = read_stored(file, _interest(standing))
+    try:
+        elements, head = edited_elements(stored, standing), stored.head
+    except NeedsAllError:
+        file.seek(0)
+        stored = read_stored(file)
+        elements, head = edited_elements(stored, standing), stored.head
     sop_class_uid = _uid(elements, _SOP_CLASS_UID) or head.sop_class_uid
     sop_instance_uid = _uid(elements, _SOP_INSTANCE_UID) or head.sop_instance_uid
     meta = file_meta(sop_class_uid, sop_instance_uid, head.transfer_syntax_uid)
@@ -92,12 +97,20 @@ def _as_stored(file: BinaryIO) -> EffectiveObject:
     file.seek(0)
     meta = file.read(offset)
     return EffectiveObject(
-        stored.sop_class_uid, stored.sop_instance_uid, stored.transfer_syntax_uid, meta, offset, offset, file.seek(0, 2)
+        stored.sop_class_uid, stored.sop_instance_uid, stored.transfer_syntax_uid, meta, offset, offset, _size(file)
     )
 
 
-def read_stored(file: BinaryIO) -> StoredHeader:
+def _interest(standing: Sequence[Standing]) -> tuple[int, ...]:
+    if any(each.group.uids for each in standing):
+        return ()
+    return standing[0].interest if len(standing) == 1 else tuple(sorted({tag for each in standing for tag in each.interest}))
+
+
+def read_stored(file: BinaryIO, interest: Sequence[int] = ()) -> StoredHeader:
     """Read the header of one stored file, which must be at its start, inflated where it is deflated.
+
+    With the tags of :func:`vna.part10.edit.interest`, what lies between them may come in runs.
 
     Raises RefusedError where it cannot be walked or its pixel data come first, DigestMismatchError for a file that is not ours.
     """
@@ -108,6 +121,11 @@ def read_stored(file: BinaryIO) -> StoredHeader:
             elements = read_elements(_inflated(file.read()), EXPLICIT_LE)
             return StoredHeader(head, EXPLICIT_LE, tuple(elements), file.tell(), file.tell())
         encoding = encoding_of(syntax)
+        if interest and encoding == EXPLICIT_LE and (found := read_interest(file, interest)) is not None:
+            elements, rest_at = found
+            if find(elements, _SOP_INSTANCE_UID) and SIGNATURES.isdisjoint([element[0] for element in elements]):
+                return StoredHeader(head, encoding, tuple(elements), rest_at, _size(file))
+            file.seek(head.data_set_offset)
         elements, rest_at = read_header_elements(file, encoding)
         tags = [element[0] for element in elements]
         is_plain = tags and SIGNATURES.isdisjoint(tags) and tags == sorted(set(tags))
@@ -116,7 +134,14 @@ def read_stored(file: BinaryIO) -> StoredHeader:
         raise _refused(exc) from exc
     if any(element.tag < min(PIXELS) for element in tail) or find(elements, _SOP_INSTANCE_UID) is None:
         raise RefusedError("the header cannot be edited: part of it stands behind the pixel data")
-    return StoredHeader(head, encoding, tuple(elements), rest_at, file.seek(0, io.SEEK_END), tuple(tail))
+    return StoredHeader(head, encoding, tuple(elements), rest_at, _size(file), tuple(tail))
+
+
+def _size(file: BinaryIO) -> int:
+    try:
+        return os.fstat(file.fileno()).st_size  # which keeps what is in the buffer
+    except (OSError, AttributeError):
+        return file.seek(0, os.SEEK_END)
 
 
 def _head(file: BinaryIO) -> Head:

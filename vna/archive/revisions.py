@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from vna.archive.layout import path_part, study_prefix
 from vna.errors import StoreError
-from vna.part10.edit import Change
+from vna.part10.edit import Change, interest
 from vna.part10.json_model import json_values
 from vna.part10.original import Attribution
 from vna.store import Store
@@ -88,6 +88,8 @@ class Standing:
     group: Group
     changes: tuple[Change, ...]
     """The group's changes as the header editor takes them."""
+    interest: tuple[int, ...]
+    """The tags that they make the editor look at."""
 
 
 class StudyRevisions:
@@ -104,7 +106,8 @@ class StudyRevisions:
         self._standing: dict[str, list[Standing]] = {}
         for revision in self.active:
             for group in revision.groups:
-                standing = Standing(revision, group, tuple(change.as_change() for change in group.changes))
+                changes = tuple(change.as_change() for change in group.changes)
+                standing = Standing(revision, group, changes, interest(changes))
                 for digest in group.objects:
                     self._standing.setdefault(digest, []).append(standing)
 

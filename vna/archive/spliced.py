@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from typing import BinaryIO
+
+_CHUNK = 1 << 20
+_SENT_AT_ONCE = 1 << 30
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 class SplicedFile(io.RawIOBase):
@@ -42,21 +52,57 @@ class SplicedFile(io.RawIOBase):
         """Say where reading goes on."""
         return self._position
 
+    def read(self, size: int = -1) -> bytes:
+        """Read the next bytes, at most up to the next seam between the parts (to the end without a ``size``)."""
+        if size < 0:
+            return self.readall()
+        at = self._position
+        if at < len(self._head):
+            piece = self._head[at : at + size]
+        elif at < self._tail_at:
+            self._go_to(at)
+            piece = self._rest.read(min(size, self._tail_at - at))
+            self._rest_position = at + len(piece)
+        else:
+            piece = self._tail[at - self._tail_at : at - self._tail_at + size]
+        self._position += len(piece)
+        return piece
+
+    def readall(self) -> bytes:
+        """Read to the end."""
+        return b"".join(iter(lambda: self.read(self._size), b""))
+
+    def copy_to(self, descriptor: int) -> None:
+        """Write all of it to an open file: what comes from the stored file goes from file to file within the system."""
+        _write(descriptor, self._head)
+        at, end = self._rest_at, self._rest_at + self._tail_at - len(self._head)
+        try:
+            while at < end and (count := os.sendfile(descriptor, self._rest.fileno(), at, min(end - at, _SENT_AT_ONCE))):
+                at += count
+        except OSError as exc:
+            if at > self._rest_at or exc.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+        self._position = len(self._head) + at - self._rest_at
+        while piece := self.read(_CHUNK):
+            _write(descriptor, piece)
+
     def readinto(self, buffer: memoryview | bytearray) -> int:  # type: ignore[override]
         """Fill ``buffer`` with the next bytes, at most up to the next seam between the parts."""
-        view = memoryview(buffer).cast("B")
-        at, wanted = self._position, len(view)
+        view, at = memoryview(buffer).cast("B"), self._position
         if at < len(self._head):
             count = self._copy(self._head, at, view)
         elif at < self._tail_at:
-            if self._rest_position != at:
-                self._rest.seek(self._rest_at + at - len(self._head))
-            count = self._rest.readinto(view[: min(wanted, self._tail_at - at)])  # type: ignore[attr-defined]
+            self._go_to(at)
+            count = self._rest.readinto(view[: self._tail_at - at])  # type: ignore[attr-defined]
             self._rest_position = at + count
         else:
             count = self._copy(self._tail, at - self._tail_at, view)
         self._position += count
         return int(count)
+
+    def _go_to(self, at: int) -> None:
+        if self._rest_position != at:
+            self._rest.seek(self._rest_at + at - len(self._head))
 
     @staticmethod
     def _copy(source: bytes, at: int, view: memoryview) -> int:

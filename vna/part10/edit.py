@@ -9,13 +9,21 @@ Nouns: change (a new value for one element, or its removal), attribution (who ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from vna.part10.elements import ITEM, Encoding, StructureError, header_bytes
-from vna.part10.original import Attribution, add_our_equipment, original_attributes_item, with_item
+from vna.part10.elements import ITEM, Encoding, StructureError, header_bytes, is_private
+from vna.part10.original import (
+    CONTRIBUTING_EQUIPMENT,
+    ISSUER_OF_PATIENT_ID,
+    Attribution,
+    add_our_equipment,
+    original_attributes_item,
+    with_item,
+)
 from vna.part10.raw import (
+    RUN,
     SPECIFIC_CHARACTER_SET,
     RawElement,
     by_tag,
@@ -34,6 +42,17 @@ SIGNATURES = frozenset((0x4FFE0001, 0xFFFAFFFA))
 """MAC Parameters and Digital Signatures Sequence (PS3.3 C.12.1.1.3): a changed data set is not what was signed."""
 
 
+class NeedsAllError(Exception):
+    """Text has to be converted, but the header was cut into runs: it must be read element by element."""
+
+
+def interest(changes: Iterable[Change]) -> tuple[int, ...]:
+    """Give the tags, ascending, that an edit by these changes looks at, so that the rest of a header can stay in runs."""
+    tags = {change.path[0] for change in changes}
+    tags |= {tag & 0xFFFF0000 | (tag & 0xFFFF) >> 8 for tag in tags if is_private(tag) and tag & 0xFFFF > 0xFF}
+    return tuple(sorted(tags | _ALWAYS))
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """Give one element a value.
@@ -46,6 +65,16 @@ class Change:
     path: tuple[int, ...]
     vr: str
     value: tuple[Value, ...] | None
+
+
+_ALWAYS = SIGNATURES | {
+    SPECIFIC_CHARACTER_SET,
+    0x00080016,
+    0x00080018,
+    CONTRIBUTING_EQUIPMENT,
+    ISSUER_OF_PATIENT_ID,
+    ORIGINAL_ATTRIBUTES,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +116,15 @@ def edit_elements(
 ) -> EditedHeader:
     """Apply ``changes`` to a data set's header and append one item to its Original Attributes Sequence.
 
-    Idempotent: changes that are all in place already give back the same elements, with no new item. References to the UIDs
-    ``uids`` get the new ones. A value that the object's Specific Character Set cannot hold converts all text of the header to
-    ISO_IR 192; text that is not what the set says then needs ``fallback_character_set`` (a value of (0008,0005)). Where
-    something changed, digital signatures are removed and recorded - ``signatures`` are those that stand behind the pixel data,
-    which the caller then leaves out - and the Contributing Equipment Sequence names us, once. Raises StructureError where the
-    header cannot be walked or a path leads nowhere, and :class:`~vna.part10.values.CharacterSetError` where text cannot be
-    converted without guessing.
+    Idempotent: changes that are all in place already give back the same elements, with no new item. ``before`` are all elements,
+    or pieces cut by :func:`interest` where ``uids`` are none; NeedsAllError says that these do not suffice, since text must be
+    converted. References to the UIDs ``uids`` get the new ones. A value that the object's Specific Character Set cannot hold
+    converts all text of the header to ISO_IR 192; text that is not what the set says then needs ``fallback_character_set`` (a
+    value of (0008,0005)). Where something changed, digital signatures are removed and recorded - ``signatures`` are those that
+    stand behind the pixel data, which the caller then leaves out - and the Contributing Equipment Sequence names us, once.
+
+    Raises StructureError where the header cannot be walked or a path leads nowhere, and
+    :class:`~vna.part10.values.CharacterSetError` where text cannot be converted without guessing.
     """
     old = by_tag(before)
     character_set = declared_character_set(old)
@@ -101,9 +132,11 @@ def edit_elements(
     base, is_converted = before, False
     try:
         after, changed = _apply(old, changes, encoding, _new_set(relabelled, character_set))
-    except CharacterSetError:
+    except CharacterSetError as exc:
         if relabelled is not None:
             raise
+        if any(element.vr == RUN for element in before):
+            raise NeedsAllError from exc
         base, is_converted = convert_to_utf8(before, encoding, character_set, fallback_character_set), True
         after, changed = _apply(by_tag(base), changes, encoding, UTF8)
         changed.add(SPECIFIC_CHARACTER_SET)

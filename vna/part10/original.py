@@ -16,7 +16,8 @@ from functools import lru_cache
 from vna.part10.elements import ITEM, Encoding, StructureError, element_bytes, header_bytes, is_private, sequence_bytes, vr_of
 from vna.part10.raw import SPECIFIC_CHARACTER_SET, RawElement, read_items, sequence_of
 
-_PATIENT_ID, _ISSUER_OF_PATIENT_ID = 0x00100020, 0x00100021
+_PATIENT_ID, ISSUER_OF_PATIENT_ID = 0x00100020, 0x00100021
+CONTRIBUTING_EQUIPMENT = 0x0018A001
 
 _FORMS = {
     b"DA": rb"(\d{8})?",
@@ -55,7 +56,7 @@ def original_attributes_item(
     """
     tags = set(changed)
     if _PATIENT_ID in tags:
-        tags.add(_ISSUER_OF_PATIENT_ID)
+        tags.add(ISSUER_OF_PATIENT_ID)
     tags |= {tag & 0xFFFF0000 | (tag & 0xFFFF) >> 8 for tag in changed if is_private(tag) and tag & 0xFFFF > 0xFF} & old.keys()
     if character_set and any(tag in old and not old[tag].value.isascii() for tag in tags):
         tags.add(SPECIFIC_CHARACTER_SET)
@@ -99,18 +100,15 @@ def with_item(tag: int, existing: RawElement | None, item: bytes, encoding: Enco
     return sequence_of(existing, [*(each.raw for each in read_items(existing, encoding)), raw], encoding)
 
 
-_CONTRIBUTING_EQUIPMENT = 0x0018A001
-
-
 def add_our_equipment(elements: dict[int, RawElement], encoding: Encoding) -> None:
     """Name us once in the Contributing Equipment Sequence, as equipment that modified the object (PS3.3 C.12.1.1.5).
 
     The item holds nothing that could differ between two runs or releases.
     """
-    existing, item = elements.get(_CONTRIBUTING_EQUIPMENT), _our_equipment(encoding)
+    existing, item = elements.get(CONTRIBUTING_EQUIPMENT), _our_equipment(encoding)
     if existing is not None and (existing.vr == b"UN" or any(each.content == item for each in read_items(existing, encoding))):
         return
-    elements[_CONTRIBUTING_EQUIPMENT] = with_item(_CONTRIBUTING_EQUIPMENT, existing, item, encoding)
+    elements[CONTRIBUTING_EQUIPMENT] = with_item(CONTRIBUTING_EQUIPMENT, existing, item, encoding)
 
 
 @lru_cache(maxsize=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import BinaryIO
 
 from vna.part10.elements import (
@@ -17,7 +18,7 @@ from vna.part10.elements import (
     TruncatedError,
     read_header,
 )
-from vna.part10.raw import RawElement, read_elements, walk
+from vna.part10.raw import RawElement, read_elements, read_runs, walk
 
 PIXELS = frozenset((PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA))
 _FIRST_READ = 16 << 10
@@ -48,6 +49,20 @@ def read_header_elements(file: BinaryIO, encoding: Encoding, *, limit: int = _LI
         if at + len(data) > limit:
             raise StructureError("OVERSIZE_VALUE", "the header is longer than the limit")
     return elements, start + at
+
+
+def read_interest(file: BinaryIO, interest: Sequence[int]) -> tuple[list[RawElement], int] | None:
+    """Read a header of explicit VR little endian in one piece, cut only where ``interest`` lies; see :func:`read_runs`.
+
+    None, with ``file`` where it stood, for a header that is long or needs a closer look: :func:`read_header_elements` gives it.
+    """
+    start = file.tell()
+    data = file.read(_FIRST_READ)
+    found = read_runs(data, interest, PIXELS, is_whole=len(data) < _FIRST_READ)
+    if found is None:
+        file.seek(start)
+        return None
+    return found[0], start + found[1]
 
 
 def read_tail(file: BinaryIO, at: int, encoding: Encoding) -> tuple[list[RawElement], int]:
