@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from vna.errors import StoreError
+from vna.store.hashing import LARGE, HashingThread, hashing_thread
 from vna.store.operations import FILE_MODE, SYSTEM, Operations, store_error, store_errors
 
 SUFFIX = ".part"
@@ -20,13 +21,15 @@ SUFFIX = ".part"
 class SpoolFile:
     """One file under a temporary name, hashed while it is written. Not thread-safe; :meth:`discard` or :meth:`close` ends it."""
 
-    __slots__ = ("_descriptor", "_digest", "_operations", "path", "size")
+    __slots__ = ("_descriptor", "_digest", "_has_thread", "_operations", "_thread", "path", "size")
 
-    def __init__(self, path: Path, operations: Operations) -> None:
+    def __init__(self, path: Path, operations: Operations, thread: HashingThread | None = None) -> None:
         self.path = path
         self.size = 0
         self._operations = operations
         self._digest = hashlib.sha256()
+        self._thread = thread
+        self._has_thread = False
         self._descriptor = operations.create(path, FILE_MODE)
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
@@ -35,12 +38,27 @@ class SpoolFile:
             self._operations.write(self._descriptor, chunk)
         except OSError as exc:
             raise store_error(exc, "the spool file could not be written") from exc
-        self._digest.update(chunk)
+        if self._has_thread or (len(chunk) >= LARGE and self._claims_thread()):
+            assert self._thread is not None
+            self._thread.update(self._digest, chunk)
+        else:
+            self._digest.update(chunk)
         self.size += len(chunk)
 
     def sha256(self) -> str:
         """Tell the SHA-256 of everything written so far, in hexadecimal."""
+        self._end_hashing()
         return self._digest.hexdigest()
+
+    def _claims_thread(self) -> bool:
+        self._has_thread = self._thread is not None and self._thread.claim()
+        return self._has_thread
+
+    def _end_hashing(self) -> None:
+        if self._has_thread:
+            self._has_thread = False
+            assert self._thread is not None
+            self._thread.release()
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Read back up to ``length`` bytes from ``offset``."""
@@ -61,6 +79,7 @@ class SpoolFile:
 
     def close(self) -> None:
         """Close the file and leave it under its spool name. Safe to repeat."""
+        self._end_hashing()
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             with store_errors("the spool file could not be closed"):
@@ -81,11 +100,12 @@ class Spool:
         self._prefix = f"{folder}/"
         self._operations = operations
         self._numbers = itertools.count(1)
+        self._thread = hashing_thread()
 
     def create(self) -> SpoolFile:
         """Open a new spool file (O_EXCL). Raises StoreFullError when there is no room for it."""
         with store_errors("no spool file could be created"):
-            return SpoolFile(Path(f"{self._prefix}{next(self._numbers):08d}{SUFFIX}"), self._operations)
+            return SpoolFile(Path(f"{self._prefix}{next(self._numbers):08d}{SUFFIX}"), self._operations, self._thread)
 
     def remove(self, path: Path) -> None:
         """Remove the spool name of a file that was published and recorded."""
