@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, Subquery, and_, case, func, literal, or_, select, true, union_all
+from sqlalchemy import ColumnElement, Select, Subquery, and_, case, exists, func, literal, or_, select, true, union_all
 
 from vna.ledger.database import Database
 from vna.ledger.objects import FILEABLE
@@ -24,7 +24,6 @@ NOT_PULLED = "NOT_PULLED"
 NOT_FORWARDED = "NOT_FORWARDED"
 NOT_VERIFIED = "NOT_VERIFIED"
 DIFFERENT = "DIFFERENT"
-_VERIFIED, _REFUSED, _PENDING = 1, 2, 3
 _ROWS_AT_ONCE = 1000
 
 
@@ -96,36 +95,36 @@ class Accounts:
                 yield _absent_instance(row)
 
 
-def _ranks(target: str) -> Subquery:
-    """Rank each object at each target, and keep the worst: the columns ``sha256`` and ``rank``."""
-    verified = func.max(case((and_(outcomes.c.stage == VERIFY, outcomes.c.state == "verified"), 1), else_=0))
-    refused = func.max(case((and_(outcomes.c.stage == FORWARD, outcomes.c.state == "refused"), 1), else_=0))
-    rank = case((refused == 1, _REFUSED), (verified == 1, _VERIFIED), else_=_PENDING).label("rank")
-    is_target = outcomes.c.stage.in_((FORWARD, VERIFY))  # other stages keep outcomes too, of no target
-    rows = select(outcomes.c.sha256, outcomes.c.node, rank).where(outcomes.c.revision == 0, is_target)
+def _object_state(target: str) -> ColumnElement[str]:
+    """Say where an object stands: at its worst target, or at ``target`` alone.
+
+    Every object that a target knows of has an outcome of forward there, so the look-ups go from that, by primary key.
+    """
+    forwarded, verified = outcomes.alias("forwarded"), outcomes.alias("verified")
+    sent = and_(forwarded.c.sha256 == objects.c.sha256, forwarded.c.stage == FORWARD, forwarded.c.revision == 0)
     if target:
-        rows = rows.where(outcomes.c.node == target)
-    per_target = rows.group_by(outcomes.c.sha256, outcomes.c.node).subquery("per_target")
-    worst = func.max(per_target.c.rank).label("rank")
-    return select(per_target.c.sha256, worst).group_by(per_target.c.sha256).subquery("ranks")
+        sent = and_(sent, forwarded.c.node == target)
+    is_verified = exists().where(
+        verified.c.sha256 == forwarded.c.sha256,
+        verified.c.node == forwarded.c.node,
+        verified.c.stage == VERIFY,
+        verified.c.revision == 0,
+        verified.c.state == "verified",
+    )
+    return case(
+        (objects.c.status.not_in(FILEABLE), InstanceState.QUARANTINED.value),
+        (~exists().where(sent), InstanceState.PENDING.value),
+        (exists().where(sent, forwarded.c.state != "refused", ~is_verified), InstanceState.PENDING.value),
+        (exists().where(sent, forwarded.c.state == "refused"), InstanceState.REFUSED.value),
+        else_=InstanceState.VERIFIED.value,
+    )
 
 
 def _units(target: str) -> Subquery:
     """List every accountable unit with its study and state."""
-    ranks = _ranks(target)
-    state = case(
-        (objects.c.status.not_in(FILEABLE), InstanceState.QUARANTINED.value),
-        (ranks.c.rank == _VERIFIED, InstanceState.VERIFIED.value),
-        (ranks.c.rank == _REFUSED, InstanceState.REFUSED.value),
-        else_=InstanceState.PENDING.value,
-    )
-    stored = select(objects.c.study_instance_uid, state.label("state"), literal(1).label("stored")).outerjoin(
-        ranks, ranks.c.sha256 == objects.c.sha256
-    )
+    stored = select(objects.c.study_instance_uid, _object_state(target).label("state"))
     given_up = case((expected_instances.c.state == "missing", InstanceState.MISSING.value), else_=InstanceState.PENDING.value)
-    absent = select(expected_instances.c.study_instance_uid, given_up.label("state"), literal(0).label("stored")).where(
-        expected_instances.c.sha256.is_(None)
-    )
+    absent = select(expected_instances.c.study_instance_uid, given_up.label("state")).where(expected_instances.c.sha256.is_(None))
     return union_all(stored, absent).subquery("units")
 
 
