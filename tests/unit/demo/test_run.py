@@ -107,9 +107,8 @@ def test_no_patient_reaches_a_log_or_the_report(demo: tuple[DemoResult, Path, li
     assert [secret for secret in secrets if secret in shown] == []
 
 
-def test_a_second_run_in_the_same_folder_does_nothing_twice(tmp_path: Path) -> None:
-    folder = tmp_path / "demo"
-    first = run(folder)
+def test_a_second_run_in_the_same_folder_does_nothing_twice(demo: tuple[DemoResult, Path, list[Progress], str]) -> None:
+    first, folder = demo[:2]
     files = {path: path.stat().st_mtime_ns for path in (folder / "archive" / "instances").rglob("*.dcm")}
     second = run(folder, keep=True)
     assert second.instances == first.instances
