@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vna.cli.options import dry_run_option, json_option, selection_options, workers_option
+from vna.cli.options import associations_option, dry_run_option, json_option, selection_options
 from vna.cli.output import emit, progress, some_failed, table
 from vna.cli.session import configuration, open_archive, open_ledger
 
@@ -12,7 +12,7 @@ from vna.cli.session import configuration, open_archive, open_ledger
 @click.command("forward")
 @click.argument("node")
 @selection_options
-@workers_option
+@associations_option
 @dry_run_option
 @json_option
 @click.pass_context
@@ -22,7 +22,7 @@ def command(
     studies: tuple[str, ...],
     where: str | None,
     limit: int | None,
-    workers: int,
+    workers: int | None,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -36,7 +36,7 @@ def command(
     config = configuration(ctx)
     peer = config.node(node)
     archive = open_archive(config)
-    options = ForwardOptions(studies=studies, where=where or "", limit=limit or 0, workers=workers)
+    options = ForwardOptions(studies=studies, where=where or "", limit=limit or 0, workers=workers or 0)
     with open_ledger(config) as ledger:
         if dry_run:
             planned = plan(archive, ledger, peer, options).as_json()

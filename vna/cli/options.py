@@ -15,6 +15,12 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would b
 workers_option = click.option(
     "--workers", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N", help="How many at once; default: the cores."
 )
+associations_option = click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="At most N associations at once; default: as many as the peer takes well, up to 16.",
+)
 study_option = click.option(
     "--study", "studies", multiple=True, metavar="UID", help="Only this Study Instance UID; may be repeated."
 )

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -57,7 +57,8 @@ def _errors(node: Node, doing: str) -> Iterator[None]:
 class Association:
     """One association with ``node``, established by the constructor and released at the end of the ``with`` block.
 
-    ``contexts`` holds every answer of the peer, accepted or not. Leaving the block by an exception aborts instead. Raises
+    ``contexts`` holds every answer of the peer, accepted or not. ``on_wire`` is given the wire before the negotiation, so that
+    another thread can interrupt that. Leaving the block by an exception aborts instead. Raises
     UnreachableError, AssociationRejectedError or AssociationAbortedError; ConfigError for AE titles that cannot be encoded.
     """
 
@@ -70,6 +71,7 @@ class Association:
         scp_roles: Sequence[str] = (),
         max_pdu: int = MAX_PDU,
         timeout_s: float = 0,
+        on_wire: Callable[[Wire], None] | None = None,
     ) -> None:
         self.node = node
         self._timeout_s = timeout_s or node.dimse_timeout_s
@@ -81,6 +83,8 @@ class Association:
             raise ConfigError(f"no association can be asked for with these names: {exc}") from exc
         self.wire = Wire(connect(node, local), timeout_s=node.acse_timeout_s)
         try:
+            if on_wire is not None:
+                on_wire(self.wire)
             accept = self._negotiate(request, proposals, local)
         except BaseException:
             self.wire.close()

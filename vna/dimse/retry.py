@@ -26,8 +26,14 @@ class Patience:
     """Calls what may fail for the moment. Thread-safe; :meth:`stop` ends all waits at once."""
 
     def __init__(
-        self, *, attempts: int = ATTEMPTS, first_wait_s: float = FIRST_WAIT_S, longest_wait_s: float = LONGEST_WAIT_S
+        self,
+        *,
+        attempts: int = ATTEMPTS,
+        first_wait_s: float = FIRST_WAIT_S,
+        longest_wait_s: float = LONGEST_WAIT_S,
+        on_trouble: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_trouble = on_trouble
         self._attempts = attempts
         self._first_wait_s = first_wait_s
         self._longest_wait_s = longest_wait_s
@@ -70,8 +76,9 @@ class Patience:
     def postpone(self) -> float:
         """Make everybody wait before the next call, and say for how long.
 
-        Twice as long after each failure in a row, with jitter so that workers do not return together.
+        Twice as long after each failure in a row, with jitter so that workers do not return together. ``on_trouble`` is told.
         """
+        self._on_trouble()
         with self._lock:
             self._failures += 1
             longest = min(self._first_wait_s * 2 ** (self._failures - 1), self._longest_wait_s)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Final, Self
@@ -21,10 +21,11 @@ from vna.dimse.negotiation import CONTEXT_RESULTS, Context
 from vna.dimse.statuses import Service, StatusClass, classify
 from vna.dimse.statuses import code as spell
 from vna.dimse.transfer_syntaxes import DEFLATED
+from vna.dimse.wire import Wire
 from vna.errors import AssociationRejectedError, PeerError, StoreError, UnreachableError
 from vna.model import Local, Node, Outcome
 
-__all__ = ["SendItem", "Sender", "send", "sender"]
+__all__ = ["SendItem", "Sender", "batches", "connection_code", "send", "sender"]
 
 log = logging.getLogger(__name__)
 
@@ -96,16 +97,49 @@ class Sender:
         self._assoc: Association | None = None
         self._contexts: dict[Pair, Context] = {}
         self._opened_at = 0.0
+        self._opening: Wire | None = None
+        self._is_cancelled = False
         self._readers = (DataSetReader(), DataSetReader())
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+        if exc is None:
+            self.release()
+        else:
+            self.abort()
+
+    def covers(self, pairs: Iterable[Pair]) -> bool:
+        """Say whether an association is open that has a context, granted or not, for every one of ``pairs``."""
+        assoc = self._assoc
+        if assoc is None or not assoc.is_open or time.monotonic() - self._opened_at >= _MAX_AGE_S:
+            return False
+        return self._contexts.keys() >= set(pairs) and not assoc.wire.has_ended()
+
+    def open(self, pairs: Iterable[Pair]) -> None:
+        """Have an association that covers ``pairs``, at most 128 of them. Raises PeerError."""
+        self._open_for(dict.fromkeys(pairs))
+
+    def cancel(self) -> None:
+        """Make what is under way fail soon, and every later attempt to open an association. For other threads."""
+        self._is_cancelled = True
+        assoc, wire = self._assoc, self._opening
+        if wire is not None:
+            wire.interrupt()
+        if assoc is not None:
+            assoc.wire.interrupt()
+
+    def release(self) -> None:
+        """Release the association, if any; the next call opens another. Safe to repeat."""
         assoc, self._assoc = self._assoc, None
-        if assoc is not None and exc is None:
+        if assoc is not None:
             assoc.release()
-        elif assoc is not None:
+
+    def abort(self) -> None:
+        """Abort the association, if any. Safe to repeat."""
+        assoc, self._assoc = self._assoc, None
+        if assoc is not None:
             assoc.abort()
 
     def send(self, items: Iterable[SendItem], on_outcome: OnOutcome | None = None) -> list[Outcome]:
@@ -122,14 +156,14 @@ class Sender:
             if on_outcome is not None:
                 on_outcome(outcome)
 
-        for batch in _batches(items, settle):
+        for batch in batches(items, settle):
             try:
                 self._send_batch(batch, settle)
             except PeerError as exc:
                 if not outcomes:
                     raise
                 for item in batch:
-                    settle(Outcome(item.key, FAILED, _connection_code(exc), str(exc)))
+                    settle(Outcome(item.key, FAILED, connection_code(exc), str(exc)))
         return outcomes
 
     def _send_batch(self, rest: list[SendItem], settle: OnOutcome) -> None:
@@ -147,22 +181,26 @@ class Sender:
             del rest[:done]
             losses = losses + 1 if done <= 1 else 1
 
-    def _open_for(self, pairs: Iterable[Pair]) -> Association:
+    def _open_for(self, pairs: Collection[Pair]) -> Association:
         """Have an association whose contexts cover ``pairs``; a new one proposes what the last one did as well, if it fits."""
-        assoc = self._assoc
-        if assoc is not None:
-            is_fresh = time.monotonic() - self._opened_at < _MAX_AGE_S
-            if assoc.is_open and is_fresh and self._contexts.keys() >= set(pairs) and not assoc.wire.has_ended():
-                return assoc
-            self._assoc = None
-            assoc.release()
+        if self._assoc is not None and self.covers(pairs):
+            return self._assoc
+        self.release()
         wanted = list(dict.fromkeys((*pairs, *self._contexts)))[:CONTEXTS]
         proposals = negotiation.contexts_for((sop_class, (syntax,)) for sop_class, syntax in wanted)
-        assoc = Association(self._node, self._local, proposals)
+        try:
+            assoc = Association(self._node, self._local, proposals, on_wire=self._begin)
+        finally:
+            self._opening = None
         answers = {context.context_id: context for context in assoc.contexts}
         self._contexts = {pair: answers[proposal.context_id] for pair, proposal in zip(wanted, proposals, strict=True)}
         self._assoc, self._opened_at = assoc, time.monotonic()
         return assoc
+
+    def _begin(self, wire: Wire) -> None:
+        self._opening = wire
+        if self._is_cancelled:
+            wire.interrupt()
 
     def _send_on_one(self, assoc: Association, items: Sequence[SendItem], settle: OnOutcome) -> int:
         """Send until the end or until the association is lost; return how many items are settled."""
@@ -254,13 +292,14 @@ def _reason(exc: OSError | StoreError) -> str:
     return f"the file could not be read ({what})"
 
 
-def _connection_code(exc: PeerError) -> str:
+def connection_code(exc: PeerError) -> str:
+    """Name the reason why a peer could not be sent anything."""
     if isinstance(exc, AssociationRejectedError):
         return ASSOCIATION_REJECTED
     return UNREACHABLE if isinstance(exc, UnreachableError) else ASSOCIATION_LOST
 
 
-def _batches(items: Iterable[SendItem], settle: OnOutcome) -> Iterator[list[SendItem]]:
+def batches(items: Iterable[SendItem], settle: OnOutcome) -> Iterator[list[SendItem]]:
     """Group the items so that no group needs more than 128 contexts; what cannot be proposed at all is settled at once."""
     groups: dict[Pair, int] = {}
     batches: list[list[SendItem]] = []

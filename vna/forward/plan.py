@@ -12,12 +12,15 @@ from vna.model import Node
 
 @dataclass(frozen=True, slots=True)
 class ForwardOptions:
-    """What to forward. ``where`` is a condition over the archive's view `instances`."""
+    """What to forward. ``where`` is a condition over the archive's view `instances`.
+
+    ``workers`` is the most associations at once; 0: as many as the target takes well.
+    """
 
     studies: tuple[str, ...] = ()
     where: str = ""
     limit: int = 0
-    workers: int = 1
+    workers: int = 0
     attempts: int = 4
     first_wait_s: float = 1.0
 

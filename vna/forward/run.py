@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from vna.archive import Archive
+from vna.dimse.lanes import Lanes
 from vna.dimse.retry import Patience
+from vna.dimse.send import connection_code
 from vna.errors import LockedError, PeerError
 from vna.forward.plan import ForwardOptions, ForwardPlan, plan
-from vna.forward.sending import Senders, Sending, Sent, connection_code
+from vna.forward.sending import Sending, Sent
 from vna.ledger import Ledger, Work, Worked
 from vna.model import Local, Node, Progress, Report, silent
+from vna.schedule import MOST
 
 STAGE = "forward"
 FAILURES_IN_A_ROW = 3
@@ -88,8 +90,7 @@ class _Forward:
         self._local = local
         self._options = options
         self._report = report
-        self._patience = Patience(attempts=options.attempts, first_wait_s=options.first_wait_s)
-        self._stopped = threading.Event()
+        self._is_stopped = False
         self._outcomes: dict[tuple[str, str], int] = {}
         self._failures: list[PeerError] = []
         self._unsent: dict[str, int] = {}
@@ -99,8 +100,10 @@ class _Forward:
         """Send what is planned, and raise what stopped the run."""
         due = planned.studies
         sizes = {study.study_instance_uid: study.instances for study in due}
-        senders = Senders(self._node, self._local)
-        sending = Sending(self._archive, self._ledger, senders, self._patience, self._stopped, planned.digests)
+        options = self._options
+        patience = Patience(attempts=options.attempts, first_wait_s=options.first_wait_s)
+        lanes = Lanes(self._node, self._local, patience=patience, most=options.workers)
+        sending = Sending(self._archive, self._ledger, lanes, planned.digests)
 
         def take(worked: Worked[Sent]) -> bool:
             self._take(worked, sizes[worked.study_instance_uid])
@@ -108,11 +111,13 @@ class _Forward:
             return len(self._failures) < FAILURES_IN_A_ROW
 
         def give_up() -> None:
-            self._stopped.set()
-            self._patience.stop()
+            self._is_stopped = True
+            lanes.stop()
 
-        with senders:
-            Work(self._ledger.leases, STAGE, self._node.name, sending.send_study, take, give_up).run(sizes, self._options.workers)
+        with lanes:
+            work = Work(self._ledger.leases, STAGE, self._node.name, sending.send_study, take, give_up)
+            # One study more than there are associations, so that none waits for the ledger between two studies.
+            work.run(sizes, (options.workers or MOST) + 1, lambda: lanes.target + 1)
         if self._failures and (len(self._failures) >= FAILURES_IN_A_ROW or not self._outcomes):
             raise self._failures[-1]
         if self._locked == len(due):
@@ -132,7 +137,7 @@ class _Forward:
             self._failures.append(sent.error)
             code = connection_code(sent.error)
             self._unsent[code] = self._unsent.get(code, 0) + due
-        elif not self._stopped.is_set():
+        elif not self._is_stopped:
             self._failures.clear()
         _log.info("study %s: %d outcomes", worked.study_instance_uid, sum(sent.outcomes.values()))
 

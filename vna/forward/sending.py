@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 from vna.archive import Archive
-from vna.dimse.retry import Patience
-from vna.dimse.send import ASSOCIATION_LOST, ASSOCIATION_REJECTED, UNREACHABLE, Sender, SendItem
-from vna.errors import AssociationRejectedError, PeerError, UnreachableError
+from vna.dimse.lanes import Lanes, StoppedError
+from vna.dimse.send import SendItem
+from vna.errors import PeerError
 from vna.ledger import Lease, Ledger, StoredObject
-from vna.model import Local, Node, Outcome
+from vna.model import Outcome
 from vna.part10 import file_meta
 
 RECORD_EVERY_S = 1.0
@@ -31,45 +27,13 @@ class Sent:
     error: PeerError | None = None
 
 
-class StoppedError(Exception):
-    """The run is being given up; raised out of a send under way, which aborts its association."""
-
-
-class Senders:
-    """One sender a thread, all closed at the end of the ``with`` block."""
-
-    def __init__(self, node: Node, local: Local) -> None:
-        self._node = node
-        self._local = local
-        self._threads = threading.local()
-        self._lock = threading.Lock()
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
-        self._stack.close()
-
-    def mine(self) -> Sender:
-        """Return this thread's sender."""
-        sender: Sender | None = getattr(self._threads, "sender", None)
-        if sender is None:
-            sender = self._threads.sender = Sender(self._node, self._local)
-            with self._lock:
-                self._stack.enter_context(sender)
-        return sender
-
-
 @dataclass(frozen=True, slots=True)
 class Sending:
     """What all studies of one forward share. ``digests`` limits the objects; None: whatever is due."""
 
     archive: Archive
     ledger: Ledger
-    senders: Senders
-    patience: Patience
-    stopped: threading.Event
+    lanes: Lanes
     digests: frozenset[str] | None
 
     def send_study(self, lease: Lease) -> Sent:
@@ -77,11 +41,9 @@ class Sending:
         due = self.ledger.outcomes.objects_due_forward(lease.node, lease.study_instance_uid)
         chosen = [one for one in due if self.digests is None or one.sha256 in self.digests]
         sent = Sent()
-        recorder = _Recorder(self.ledger, lease, sent, {one.sha256: one.size for one in chosen}, self.stopped)
-        items = [self._item(one) for one in chosen]
+        recorder = _Recorder(self.ledger, lease, sent, {one.sha256: one.size for one in chosen})
         try:
-            # Nothing was sent where this raises, so that trying again sends nothing twice.
-            self.patience.call(lambda: self.senders.mine().send(items, recorder.take))
+            self.lanes.send(map(self._item, chosen), recorder.take)
         except PeerError as exc:
             sent.error = exc
         except StoppedError:
@@ -106,17 +68,16 @@ class Sending:
 class _Recorder:
     """Writes outcomes to the ledger, many at once but soon."""
 
-    def __init__(self, ledger: Ledger, lease: Lease, sent: Sent, sizes: dict[str, int], stopped: threading.Event) -> None:
+    def __init__(self, ledger: Ledger, lease: Lease, sent: Sent, sizes: dict[str, int]) -> None:
         self._ledger = ledger
         self._lease = lease
         self._sent = sent
         self._sizes = sizes
-        self._stopped = stopped
         self._waiting: list[Outcome] = []
         self._written_at = time.monotonic()
 
     def take(self, outcome: Outcome) -> None:
-        """Count an outcome and write it down with those of the same second. Raises StoppedError when the run ends."""
+        """Count an outcome and write it down with those of the same second."""
         self._waiting.append(outcome)
         key = (outcome.state, outcome.code)
         self._sent.outcomes[key] = self._sent.outcomes.get(key, 0) + 1
@@ -124,18 +85,9 @@ class _Recorder:
             self._sent.bytes += self._sizes[outcome.key]
         if time.monotonic() - self._written_at >= RECORD_EVERY_S:
             self.flush()
-        if self._stopped.is_set():
-            raise StoppedError
 
     def flush(self) -> None:
         """Write down what was taken since the last time."""
         waiting, self._waiting = self._waiting, []
         self._ledger.outcomes.record(self._lease, waiting)
         self._written_at = time.monotonic()
-
-
-def connection_code(error: PeerError) -> str:
-    """Name the reason why a target could not be sent anything."""
-    if isinstance(error, AssociationRejectedError):
-        return ASSOCIATION_REJECTED
-    return UNREACHABLE if isinstance(error, UnreachableError) else ASSOCIATION_LOST

@@ -12,6 +12,7 @@ from vna.errors import LockedError
 from vna.ledger.leases import Lease, Leases
 
 _AHEAD = 2
+_POLL_S = 0.1
 _T = TypeVar("_T")
 
 
@@ -49,28 +50,33 @@ class Work(Generic[_T]):
         self._give_up = give_up
         self._given_up = threading.Event()
 
-    def run(self, studies: Iterable[str], workers: int) -> None:
-        """Work through the studies in their order, and return when every task has ended.
+    def run(self, studies: Iterable[str], workers: int, wanted: Callable[[], int] | None = None) -> None:
+        """Work through the studies in their order, ``workers`` at once, and return when every task has ended.
 
+        ``wanted`` says how many may be under way at the moment where that changes, up to ``workers``; it is asked repeatedly.
         Raises what a task or ``on_done`` raised.
         """
         waiting: dict[Future[Worked[_T]], None] = {}
+
+        def ahead() -> int:
+            return _AHEAD * workers if wanted is None else min(max(wanted(), 1), workers) - 1
+
         with ThreadPoolExecutor(workers, thread_name_prefix=self._stage) as pool:
             try:
                 for uid in studies:
                     waiting[pool.submit(self._one, uid)] = None
-                    self._collect(waiting, _AHEAD * workers)
+                    self._collect(waiting, ahead)
                     if self._given_up.is_set():
                         break
-                self._collect(waiting, 0)
+                self._collect(waiting, lambda: 0)
             except BaseException:
                 self._stop()
                 raise
 
-    def _collect(self, waiting: dict[Future[Worked[_T]], None], at_most: int) -> None:
+    def _collect(self, waiting: dict[Future[Worked[_T]], None], at_most: Callable[[], int]) -> None:
         """Take results until at most so many studies are under way or queued."""
-        while len(waiting) > at_most:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+        while len(waiting) > at_most():
+            done, _ = wait(waiting, timeout=_POLL_S, return_when=FIRST_COMPLETED)
             for future in done:
                 del waiting[future]
                 if not self._on_done(future.result()):
