@@ -10,7 +10,7 @@ from tests.docs.pages import ROOT, files, name
 FOREIGN = re.compile(
     "|".join(
         [
-            r"(?<![\w.])/(?:work|root|home|Users|opt/wheels|opt/py" + r"pi)/\w",
+            r"(?<![\w.])/(?:work|root|home|Users|opt/wheels|opt/py" + r"pi)/",
             r"/tmp/\w+",
             r"py" + r"pi\.org|pythonhosted" + r"\.org|registry\.npm" + r"js|deb\.debian" + r"\.org|proxy\.golang",
             r"--(?:extra-)?index" + r"-url",
