@@ -18,7 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 _ROOT = "1.2.826.0.1.3680043.10.9999"
 _PLACE = "8888888888"
-_SERIES_LENGTH = 100
+STUDY_INSTANCES = 100
 _WIDTH = 48
 
 
@@ -48,7 +48,7 @@ def generate(workload: Workload, count: int, folder: Path, *, seed: str = "1") -
     paths = []
     for number in range(count):
         path = folder / f"{workload.name}{seed}-{number:06d}.dcm"
-        study = number // _SERIES_LENGTH
+        study = number // STUDY_INSTANCES
         header = template
         for mark, value in (
             ("S", f"{prefix}.1.{study + 1}"),

@@ -41,7 +41,6 @@ def main() -> None:
 def _measure(options: argparse.Namespace, results: Results, scratch: Path) -> dict[str, float | None]:
     runs = 1 if options.quick else options.runs
     counts = {name: (QUICK if options.quick else COUNTS)[name] for name in options.workloads}
-    smaller = {name: max(count // 2, 1) for name, count in counts.items()}
     extra: dict[str, float | None] = {}
     if "receive" in options.only:
         receive.receive(results, scratch, counts, runs, systems=options.systems)
@@ -52,7 +51,7 @@ def _measure(options: argparse.Namespace, results: Results, scratch: Path) -> di
     if "forward" in options.only:
         send.forward_side(results, scratch, 100 if options.quick else 5000, runs)
     if "pull" in options.only:
-        pull.pull(results, scratch, smaller, runs)
+        pull.pull(results, scratch, counts, runs)
     if "distance" in options.only:
         distance.distance(results, scratch, 40 if options.quick else 400, runs)
     if options.disk is not None or options.quick:
