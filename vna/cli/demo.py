@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from vna.cli.options import json_option
-from vna.cli.output import progress
+from vna.cli.output import progress, some_failed
 
 
 @click.command("demo")
@@ -26,7 +26,7 @@ from vna.cli.output import progress
 )
 @click.option("--keep", is_flag=True, help="Go on with an earlier demo in that folder instead of replacing it.")
 @json_option
-def command(directory: Path, legacy: str, keep: bool, as_json: bool) -> None:
+def command(directory: Path, legacy: str, keep: bool, as_json: bool) -> int:
     """Inventory, pull, validate, forward and verify on loopback, with the real images that pydicom ships.
 
     A small legacy PACS and a target run in this process. The archive, its configuration and a report in HTML stay in the
@@ -39,7 +39,8 @@ def command(directory: Path, legacy: str, keep: bool, as_json: bool) -> None:
         result = run(directory, legacy=legacy, keep=keep, report=report)
     if as_json:
         click.echo(json.dumps(result.as_json()))
-        return
+        return some_failed(not result.closed)
     from rich.console import Console
 
     Console(width=None if sys.stdout.isatty() else 120).print(render(result))
+    return some_failed(not result.closed)
