@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from vna.dimse import limits, pdus
@@ -89,6 +90,7 @@ def contexts_for(pairs: Iterable[tuple[str, Sequence[str]]]) -> tuple[Proposal, 
     return tuple(Proposal(2 * n + 1, sop_class, tuple(syntaxes)) for n, (sop_class, syntaxes) in enumerate(pairs))
 
 
+@lru_cache(maxsize=1024)
 def is_proposable(uid: str) -> bool:
     """Say whether a UID can stand in a presentation context at all: 1 to 64 printable ASCII characters."""
     return 0 < len(uid) <= 64 and uid.isascii() and uid.isprintable() and " " not in uid

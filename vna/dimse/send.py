@@ -76,11 +76,12 @@ OnOutcome = Callable[[Outcome], None]
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """An item whose first piece is in memory, or the outcome that it has already."""
+    """An item whose request and first piece are ready to go, or the outcome that it has already."""
 
-    item: SendItem
     reader: DataSetReader
-    piece: memoryview | None = None
+    message_id: int = 0
+    context_id: int = 0
+    parts: Sequence[bytes | memoryview] = ()
     problem: Outcome | None = None
 
 
@@ -203,50 +204,55 @@ class Sender:
             wire.interrupt()
 
     def _send_on_one(self, assoc: Association, items: Sequence[SendItem], settle: OnOutcome) -> int:
-        """Send until the end or until the association is lost; return how many items are settled."""
+        """Send until the end or until the association is lost; return how many items are settled.
+
+        The peer never waits for us: what was read ahead goes out first, then the outcome of the object before is told.
+        """
         fragment = fragment_size(assoc.peer_max_pdu)
-        following: _Prepared | None = self._prepare(items[0], fragment, 0)
+        prepared = self._prepare(assoc, items[0], fragment, 0)
+        known: Outcome | None = None
         try:
             for number, item in enumerate(items):
-                assert following is not None
-                prepared, outcome = following, following.problem
-                message_id = self._transmit(assoc, prepared, fragment) if outcome is None else 0
-                is_last = number + 1 == len(items)
-                following = None if is_last else self._prepare(items[number + 1], fragment, number + 1)
-                settle(outcome or self._answer(assoc, message_id, item))
-        except PeerError as exc:
-            settle(Outcome(item.key, FAILED, ASSOCIATION_LOST, str(exc)))
-        except _UnreadableError as exc:
-            assoc.abort()  # half an object is out: nothing else keeps the peer from taking it for whole
-            settle(Outcome(item.key, FAILED, UNREADABLE, str(exc)))
+                if prepared.problem is None:
+                    self._transmit(assoc, prepared, fragment)
+                if known is not None:
+                    before, known = known, None
+                    settle(before)
+                message_id, problem = prepared.message_id, prepared.problem
+                if number + 1 < len(items):
+                    prepared = self._prepare(assoc, items[number + 1], fragment, number + 1)
+                known = problem or self._answer(assoc, message_id, item)
+            assert known is not None
+            settle(known)
+        except (PeerError, _UnreadableError) as exc:
+            if known is not None:
+                settle(known)
+            if isinstance(exc, _UnreadableError):
+                assoc.abort()  # half an object is out: nothing else keeps the peer from taking it for whole
+            lost = ASSOCIATION_LOST if isinstance(exc, PeerError) else UNREADABLE
+            settle(Outcome(item.key, FAILED, lost, str(exc)))
         finally:
             for reader in self._readers:
                 reader.close()
         return number + 1
 
-    def _prepare(self, item: SendItem, fragment: int, number: int) -> _Prepared:
-        """Read an item's first piece, unless its context was rejected or its file cannot be read."""
+    def _prepare(self, assoc: Association, item: SendItem, fragment: int, number: int) -> _Prepared:
+        """Read an item's first piece and frame it, unless its context was rejected or its file cannot be read."""
         reader = self._readers[number & 1]
         reader.close()
         context = self._contexts[item.pair]
         if context.result != negotiation.ACCEPTANCE:
             detail = CONTEXT_RESULTS.get(context.result, f"result {context.result}")
-            return _Prepared(item, reader, problem=Outcome(item.key, REFUSED, CONTEXT_REJECTED, detail))
+            return _Prepared(reader, problem=Outcome(item.key, REFUSED, CONTEXT_REJECTED, detail))
         try:
             reader.load(item.open(), item.data_set_offset, may_pad=item.transfer_syntax_uid in DEFLATED)
-            return _Prepared(item, reader, reader.read(CHUNK // fragment * fragment))
+            piece = reader.read(CHUNK // fragment * fragment)
         except OddLengthError:
             detail = "a data set of odd length cannot travel as it is (PS3.8 9.3.5.1)"
-            return _Prepared(item, reader, problem=Outcome(item.key, REFUSED, ODD_LENGTH, detail))
+            return _Prepared(reader, problem=Outcome(item.key, REFUSED, ODD_LENGTH, detail))
         except (OSError, StoreError) as exc:
-            return _Prepared(item, reader, problem=Outcome(item.key, FAILED, UNREADABLE, _reason(exc)))
-
-    def _transmit(self, assoc: Association, prepared: _Prepared, fragment: int) -> int:
-        """Send the C-STORE request and its data set; return the Message ID."""
-        item, reader, piece = prepared.item, prepared.reader, prepared.piece
-        assert piece is not None
-        context_id = self._contexts[item.pair].context_id
-        message_id = assoc.next_message_id()
+            return _Prepared(reader, problem=Outcome(item.key, FAILED, UNREADABLE, _reason(exc)))
+        message_id, context_id = assoc.next_message_id(), context.context_id
         request = commands.encode(
             commands.C_STORE_RQ,
             {
@@ -257,18 +263,23 @@ class Sender:
             },
             data_set=True,
         )
-        parts: list[bytes | memoryview] = [commands.command_pdu(request, context_id, assoc.peer_max_pdu)]
+        command = commands.command_pdu(request, context_id, assoc.peer_max_pdu)
+        parts = [command, *frame(piece, fragment, context_id, is_end=not reader.left)]
+        return _Prepared(reader, message_id, context_id, parts)
+
+    def _transmit(self, assoc: Association, prepared: _Prepared, fragment: int) -> None:
+        """Send a C-STORE request and its data set."""
+        reader, parts = prepared.reader, prepared.parts
         with assoc.ending("sending an object"):
             while True:
-                parts += frame(piece, fragment, context_id, is_end=not reader.left)
                 assoc.wire.send_parts(parts)
                 if not reader.left:
-                    return message_id
-                parts = []
+                    return
                 try:
                     piece = reader.read(CHUNK // fragment * fragment)
                 except (OSError, StoreError) as exc:
                     raise _UnreadableError(_reason(exc)) from exc
+                parts = frame(piece, fragment, prepared.context_id, is_end=not reader.left)
 
     def _answer(self, assoc: Association, message_id: int, item: SendItem) -> Outcome:
         """Wait for the response and make the outcome of it. The peer's error comment is left out: it may name a patient."""
