@@ -53,7 +53,7 @@ def _measure(options: argparse.Namespace, results: Results, scratch: Path) -> di
     if "pull" in options.only:
         pull.pull(results, scratch, counts, runs)
     if "distance" in options.only:
-        distance.distance(results, scratch, 40 if options.quick else 400, runs)
+        distance.distance(results, scratch, 40 if options.quick else 2000, runs)
     if options.disk is not None or options.quick:
         extra |= _on_disk(options, results, scratch, counts, runs)
     return extra

@@ -1,4 +1,4 @@
-"""A peer 30 ms away: one association against several, through a proxy in user space that holds every byte back."""
+"""A peer 30 ms away: one association, and as many as it takes well, through a user-space proxy that holds every byte back."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.report import Results
-from benchmarks.transfer.send import ignoring, item_of
-from benchmarks.transfer.systems import HOST, python_environment
+from benchmarks.transfer.send import item_of
+from benchmarks.transfer.systems import HOST, python_environment, storescp
 from benchmarks.workloads import WORKLOADS, generate
-from vna.dimse.send import SendItem, send
+from vna.dimse.lanes import Lanes
+from vna.dimse.send import SendItem
 from vna.model import Local, Node
 
 ONE = "vna send, 1 association"
+ADAPTIVE = "vna send, adaptive associations"
 _PIECE = 1 << 16
 _IN_FLIGHT_BYTES = 16 << 20
 
@@ -85,25 +86,32 @@ def far_away(port: int, round_trip_ms: int) -> Iterator[int]:
 
 
 def distance(results: Results, scratch: Path, count: int, runs: int, *, round_trip_ms: int = 30) -> None:
-    """Measure our sender to a peer ``round_trip_ms`` away: one association, and a fixed eight."""
+    """Measure our sender to a peer ``round_trip_ms`` away: one association, and as many as the target takes well.
+
+    One association sends a fifth of the objects: its rate is the same, and it is slow.
+    """
     files = generate(WORKLOADS["M"], count, scratch / "files")
-    size = sum(path.stat().st_size for path in files)
     items = [item_of(path) for path in files]
-    workload = f"send M to storescp --ignore, {round_trip_ms} ms away"
+    workload = f"send M to storescp --fork --ignore, {round_trip_ms} ms away"
     for run in range(runs):
-        with ignoring(scratch / f"far-{run}") as receiver, far_away(receiver.port, round_trip_ms) as port:
+        folder = scratch / f"far-{run}"
+        with (
+            storescp(folder, "--fork", "--ignore", "-pdu", "131072") as receiver,
+            far_away(receiver.port, round_trip_ms) as port,
+        ):
             node = Node("far", ae_title=receiver.ae_title, port=port)
-            for system, seconds in ((ONE, _timed(node, items, 1)), ("vna send, 8 associations", _timed(node, items, 8))):
-                results.add(system, workload, seconds, instances=count, size=size)
+            for system, most, some in ((ONE, 1, items[: max(count // 5, 1)]), (ADAPTIVE, 0, items)):
+                size = sum(item.size for item in some)
+                results.add(system, workload, _timed(node, some, most), instances=len(some), size=size)
+        shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(scratch / "files")
 
 
-def _timed(node: Node, items: list[SendItem], associations: int) -> float:
-    """Send the items over so many associations at once, each with its share."""
+def _timed(node: Node, items: list[SendItem], most: int) -> float:
+    """Send the items over at most so many associations (0: the default of the command), from the first to the release."""
     begun = time.perf_counter()
-    with ThreadPoolExecutor(associations) as pool:
-        shares = [items[start::associations] for start in range(associations)]
-        done = [outcome for outcomes in pool.map(lambda share: send(node, Local(), share), shares) for outcome in outcomes]
+    with Lanes(node, Local(), most=most) as lanes:
+        done = lanes.send(items)
     seconds = time.perf_counter() - begun
     if any(outcome.state != "sent" for outcome in done):
         raise RuntimeError("our sender could not send everything")
