@@ -193,7 +193,22 @@ def test_outcomes_of_another_revision_do_not_count(ledger: Ledger) -> None:
     ledger.absorb([row(A1)])
     forward(ledger, "target", [row(A1)])
     assert ledger.outcomes.due_forward("target") == []
-    assert len(ledger.outcomes.due_forward("target", revision=1)) == 1
+    ledger.objects.revise("11/1.1", 1, {row(A1).sha256: (1, "")})
+    assert len(ledger.outcomes.due_forward("target")) == 1
+    with ledger.leases.held("forward", "target", "1.1") as lease:
+        ledger.outcomes.record(lease, [Outcome(row(A1).sha256, "sent")], {row(A1).sha256: 1})
+    assert ledger.outcomes.due_forward("target") == []
+    assert ledger.objects.revised() == {"11/1.1": 1}
+
+
+def test_a_decision_about_a_uid_frees_a_variant_until_it_is_taken_back(ledger: Ledger) -> None:
+    ledger.absorb([row(A1, state="variant")])
+    assert ledger.outcomes.due_forward("target") == []
+    ledger.objects.revise("11/1.1", 1, {row(A1).sha256: (1, "stored")})
+    assert len(ledger.outcomes.due_forward("target")) == 1
+    ledger.objects.revise("11/1.1", 2, {row(A1).sha256: (2, "")})
+    assert ledger.outcomes.due_forward("target") == []
+    assert ledger.status().instances["quarantined"] == 1
 
 
 def test_what_verify_misses_is_due_once_more_and_then_refused(ledger: Ledger) -> None:

@@ -160,19 +160,29 @@ class Lister:
         Returns whether that proves that nothing is left: the source must be seen to match by number, and every record to have
         one.
         """
+        if not found:
+            return self._ask_all_numbers(question, found) and bool(found)
         numbers = {_number(record.get(question.number, "")) for record in found.values()}
-        if not found or None in numbers or not self._matches_number(question, found):
+        if None in numbers or not self._matches_number(question, found):
             return False
         known = {one for one in numbers if one is not None}
         if not any(self._ask_number(question, found, probe) for probe in unlisted(known)):
             return True
+        return self._ask_all_numbers(question, found)
+
+    def _ask_all_numbers(self, question: _Question, found: dict[str, Mapping[str, str]]) -> bool:
+        """Ask for every number from 0 until none is found for long; return whether that came to its end."""
         empty, current = 0, 0
-        while empty < EMPTY_IN_A_ROW or current <= max(known):
-            if current > LONGEST_ENUMERATION:
+        while empty < EMPTY_IN_A_ROW or current <= self._highest(question, found):
+            answer = self._ask_number(question, found, current)
+            if answer is None or current > LONGEST_ENUMERATION:
                 return False
-            empty = 0 if self._ask_number(question, found, current) else empty + 1
+            empty = 0 if answer else empty + 1
             current += 1
         return True
+
+    def _highest(self, question: _Question, found: Mapping[str, Mapping[str, str]]) -> int:
+        return max((_number(record.get(question.number, "")) or 0 for record in found.values()), default=0)
 
     def _matches_number(self, question: _Question, found: Mapping[str, Mapping[str, str]]) -> bool:
         """Say whether the source answers exactly those of a known number when it is asked for that number."""
@@ -183,12 +193,12 @@ class Lister:
         is_filtered = all(_number(record.get(question.number, "")) == _number(value) for record in answer.records)
         return not answer.refusal and is_filtered and have <= got
 
-    def _ask_number(self, question: _Question, found: dict[str, Mapping[str, str]], value: int) -> bool:
-        """Ask for one number, add what comes, and say whether anything came."""
+    def _ask_number(self, question: _Question, found: dict[str, Mapping[str, str]], value: int) -> bool | None:
+        """Ask for one number, add what comes, and say whether anything came; None where that was refused as well."""
         answer = question.ask({question.number: str(value)})
         for uid, record in self._by_uid(answer.records, question.key).items():
             found.setdefault(uid, record)
-        return bool(answer.records)
+        return None if answer.refusal else bool(answer.records)
 
 
 def unlisted(numbers: set[int]) -> list[int]:

@@ -28,6 +28,7 @@ class FakeStudy:
         self._by_number = by_number
         self._refuses = refuses
         self.asked = 0
+        self.shows_nothing = False
 
     def series(self, _study: str, keys: Mapping[str, str]) -> Answer:
         records = [
@@ -53,7 +54,7 @@ class FakeStudy:
         if self._by_number and number in keys:
             records = [record for record in records if record[number] == keys[number]]
         if self._refuses and len(records) > self._cap:
-            return Answer(tuple(records[: self._cap]), "0xA700")
+            return Answer(() if self.shows_nothing else tuple(records[: self._cap]), "0xA700")
         return Answer(tuple(records[: self._cap]))
 
     def lister(self) -> Lister:
@@ -120,6 +121,14 @@ def test_a_large_series_that_cannot_be_proved_is_named_and_a_small_one_is_believ
         lister = FakeStudy(numbered(count), by_number=False).lister()
         lister.list_study("1")
         assert len(lister.list_study("1", prove=True).unproved) == expected
+
+
+def test_a_series_whose_listing_is_refused_with_nothing_is_asked_for_number_by_number() -> None:
+    study = FakeStudy(numbered(30), cap=5, refuses=True)
+    study.shows_nothing = True
+    listing = study.lister().list_study("1")
+    assert len(listing.instances) == 30
+    assert listing.unproved == ()
 
 
 def test_a_refusal_that_cannot_be_mended_is_named() -> None:

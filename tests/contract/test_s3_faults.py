@@ -1,0 +1,312 @@
+"""What a store on S3 does when the network, the service or the credentials fail."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support.s3 import S3Service
+from tests.support.s3_proxy import Fault, Request, S3Proxy, s3_proxy
+from vna.errors import ConfigError, DigestMismatchError, RefusedError, StoreError, StoreFullError
+from vna.store.s3 import Retry, S3Store
+
+QUICK = Retry(attempts=6, first_wait_s=0.001, longest_wait_s=0.01)
+PART = 5 << 20
+STORM = int(os.environ.get("VNA_STORM", "40"))
+"""Names in the storm; each is put four times and read. ``VNA_STORM=4000`` makes 20,000 operations of it."""
+
+BEFORE = [Fault.INTERNAL_ERROR, Fault.SLOW_DOWN, Fault.REFUSE_CONNECTION]
+AFTER = [Fault.LOSE_ANSWER, Fault.ERROR_AFTER]
+
+
+@pytest.fixture
+def proxy(s3: S3Service) -> Iterator[S3Proxy]:
+    with s3_proxy(s3.port) as running:
+        yield running
+
+
+@pytest.fixture
+def url(s3: S3Service) -> str:
+    return s3.url()
+
+
+@pytest.fixture
+def store(s3: S3Service, proxy: S3Proxy, url: str) -> S3Store:
+    store = S3Store(url, s3.storage_options(proxy.port), retry=QUICK, multipart_above=PART)
+    store.probe()
+    return store
+
+
+def once(fault: Fault, operation: str) -> Callable[[Request], Fault]:
+    """Make a fault at the first request of a kind, and none after."""
+    guard = threading.Lock()
+    left = [fault]
+
+    def decide(request: Request) -> Fault:
+        with guard:
+            return left.pop() if left and request.operation == operation else Fault.NONE
+
+    return decide
+
+
+def always(fault: Fault, *operations: str) -> Callable[[Request], Fault]:
+    """Make a fault at every request of these kinds."""
+    return lambda request: fault if request.operation in operations else Fault.NONE
+
+
+@pytest.mark.parametrize("fault", [*BEFORE, *AFTER, Fault.CONFLICT])
+def test_a_put_whose_outcome_is_unknown_is_resolved_and_is_ours(store: S3Store, proxy: S3Proxy, fault: Fault) -> None:
+    proxy.decide = once(fault, "put")
+    assert store.put_bytes(b"bytes", "instances/a.dcm")
+    assert proxy.faults[fault] == 1
+    assert store.read_bytes("instances/a.dcm") == b"bytes"
+    assert not store.put_bytes(b"bytes", "instances/a.dcm"), "the same bytes from another put are not this put's"
+
+
+@pytest.mark.parametrize("fault", AFTER)
+def test_a_put_that_lost_the_race_and_its_answer_is_told_so(
+    s3: S3Service, store: S3Store, proxy: S3Proxy, url: str, fault: Fault
+) -> None:
+    other = S3Store(url, s3.storage_options(), retry=QUICK)
+    assert other.put_bytes(b"bytes", "instances/a.dcm")
+    proxy.decide = once(fault, "put")
+    assert not store.put_bytes(b"bytes", "instances/a.dcm")
+    assert other.read_bytes("instances/a.dcm") == b"bytes"
+
+
+@pytest.mark.parametrize("operation", ["begin", "part", "complete"])
+@pytest.mark.parametrize("fault", [Fault.SLOW_DOWN, *AFTER])
+def test_an_upload_in_parts_survives_it_too(store: S3Store, proxy: S3Proxy, tmp_path: Path, operation: str, fault: Fault) -> None:
+    large = tmp_path / "large"
+    large.write_bytes(random.Random(1).randbytes(PART + 17))
+    proxy.decide = once(fault, operation)
+    assert store.put_file(large, "instances/large.dcm")
+    assert proxy.faults[fault] == 1
+    assert store.read_bytes("instances/large.dcm") == large.read_bytes()
+
+
+def test_of_an_upload_that_fails_nothing_is_visible_and_nothing_is_left(
+    s3: S3Service, store: S3Store, proxy: S3Proxy, url: str, tmp_path: Path
+) -> None:
+    large = tmp_path / "large"
+    large.write_bytes(random.Random(1).randbytes(PART + 17))
+    proxy.decide = always(Fault.INTERNAL_ERROR, "complete")
+    with pytest.raises(StoreError):
+        store.put_file(large, "instances/large.dcm")
+    assert s3.keys(url) == []
+    assert [key for key in s3.uploads() if url.endswith(key.split("/")[0])] == []
+
+
+def test_a_put_that_never_succeeds_raises_and_leaves_nothing(s3: S3Service, store: S3Store, proxy: S3Proxy, url: str) -> None:
+    proxy.decide = always(Fault.SLOW_DOWN, "put")
+    with pytest.raises(StoreError, match="SlowDown"):
+        store.put_bytes(b"bytes", "instances/a.dcm")
+    assert proxy.faults[Fault.SLOW_DOWN] == QUICK.attempts
+    assert s3.keys(url) == []
+
+
+def test_a_put_whose_every_answer_is_lost_is_found_by_its_token(store: S3Store, proxy: S3Proxy) -> None:
+    proxy.decide = always(Fault.LOSE_ANSWER, "put")
+    assert store.put_bytes(b"bytes", "instances/a.dcm")
+
+
+def test_expired_credentials_are_not_tried_again_and_named_without_a_secret(
+    s3: S3Service, store: S3Store, proxy: S3Proxy, url: str
+) -> None:
+    proxy.decide = always(Fault.EXPIRED, "put", "get", "head", "list")
+    proxy.faults.clear()
+    for attempt in (
+        lambda: store.put_bytes(b"bytes", "instances/a.dcm"),
+        lambda: list(store.list()),
+        lambda: store.exists("instances/a.dcm"),
+        lambda: store.read_bytes("instances/a.dcm"),
+    ):
+        with pytest.raises(StoreError) as raised:
+            attempt()
+        assert "credentials" in raised.value.hint
+        assert not any(secret in f"{raised.value} {raised.value.hint}" for secret in s3.storage_options().values())
+    assert proxy.faults[Fault.EXPIRED] == 4
+    proxy.decide = lambda request: Fault.NONE
+    assert s3.keys(url) == []
+
+
+def test_a_full_service_is_told_from_a_broken_one(store: S3Store, proxy: S3Proxy) -> None:
+    proxy.decide = always(Fault.FULL, "put")
+    with pytest.raises(StoreFullError):
+        store.put_bytes(b"bytes", "instances/a.dcm")
+
+
+@pytest.mark.parametrize("fault", [Fault.SHORT_BODY, *BEFORE])
+def test_reading_goes_on_where_it_broke_off(store: S3Store, proxy: S3Proxy, fault: Fault) -> None:
+    data = random.Random(1).randbytes(1_000_000)
+    store.put_bytes(data, "instances/a.dcm")
+    proxy.decide = once(fault, "get")
+    assert store.read_bytes("instances/a.dcm") == data
+    proxy.decide = once(fault, "get")
+    with store.open("instances/a.dcm") as file:
+        assert hashlib.file_digest(file, "sha256").digest() == hashlib.sha256(data).digest()
+    assert proxy.faults[fault] == 2
+
+
+def test_a_body_that_is_short_and_says_so_never_passes_as_whole(store: S3Store, proxy: S3Proxy) -> None:
+    data = b"a" * 100_000
+    store.put_bytes(data, "instances/a.dcm")
+    proxy.decide = once(Fault.SHORT_AND_FITTING, "get")
+    with store.open("instances/a.dcm") as file:
+        assert file.read() == data
+    proxy.decide = once(Fault.SHORT_AND_FITTING, "get")
+    assert store.read_bytes("instances/a.dcm") == data
+    proxy.decide = always(Fault.SHORT_AND_FITTING, "get")
+    with pytest.raises(DigestMismatchError):
+        store.read_bytes("instances/a.dcm")
+    with store.open("instances/a.dcm") as file, pytest.raises(StoreError):
+        file.read()
+
+
+def test_an_empty_list_does_not_hide_an_object_that_is_asked_for(store: S3Store, proxy: S3Proxy) -> None:
+    store.put_bytes(b"bytes", "instances/a.dcm")
+    proxy.decide = always(Fault.EMPTY_LIST, "list")
+    assert list(store.list()) == []
+    assert store.exists("instances/a.dcm")
+
+
+def test_other_bytes_than_were_put_are_taken_away_again_and_never_acknowledged(s3: S3Service, proxy: S3Proxy, url: str) -> None:
+    if s3.kind != "moto":
+        pytest.skip("this service verifies the signature over the bytes, and refuses the request")
+    store = S3Store(url, s3.storage_options(proxy.port), retry=QUICK)
+    store.probe()
+    proxy.decide = always(Fault.CHANGE_BODY, "put")
+    with pytest.raises(DigestMismatchError):
+        store.put_bytes(b"bytes", "instances/a.dcm")
+    assert s3.keys(url) == []
+
+
+LIES = {
+    Fault.IGNORE_CONDITION: "If-None-Match",
+    Fault.IGNORE_METADATA: "metadata",
+    Fault.IGNORE_RANGE: "range",
+    Fault.EMPTY_LIST: "LIST",
+    Fault.SHORT_AND_FITTING: "bytes",
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_service_that_lies_is_refused_and_its_lie_is_named(moto: S3Service, lie: Fault) -> None:
+    kinds = {Fault.EMPTY_LIST: ("list",), Fault.SHORT_AND_FITTING: ("get",)}.get(lie, ("put", "get"))
+    url = moto.url()
+    with s3_proxy(moto.port) as proxy:
+        proxy.decide = always(lie, *kinds)
+        with pytest.raises(RefusedError, match=LIES[lie]) as raised:
+            S3Store(url, moto.storage_options(proxy.port), retry=QUICK).put_bytes(b"bytes", "instances/a.dcm")
+        assert raised.value.exit_code == 21
+    assert moto.keys(url) == []
+
+
+def test_a_service_whose_uploads_in_parts_overwrite_gets_large_objects_in_one_put(moto: S3Service, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    large.write_bytes(bytes(PART + 17))
+    url = moto.url()
+    with s3_proxy(moto.port) as proxy:
+        proxy.decide = always(Fault.IGNORE_CONDITION, "complete")
+        store = S3Store(url, moto.storage_options(proxy.port), retry=QUICK, multipart_above=PART)
+        assert not store.probe().conditional_multipart
+        assert store.put_file(large, "instances/large.dcm")
+        assert not store.put_file(large, "instances/large.dcm")
+        assert proxy.requests["part"] == 1  # the probe's own
+    assert moto.keys(url) == ["instances/large.dcm"]
+
+
+def test_a_service_that_ignores_the_condition_on_parts_and_one_that_does_not_answer_are_told_apart(moto: S3Service) -> None:
+    with s3_proxy(moto.port) as proxy:
+        proxy.decide = always(Fault.REFUSE_CONNECTION, "put", "get", "head", "list", "begin")
+        store = S3Store(moto.url(), moto.storage_options(proxy.port), retry=QUICK)
+        with pytest.raises(StoreError):
+            store.probe()
+        proxy.decide = lambda request: Fault.NONE
+        assert store.put_bytes(b"bytes", "instances/a.dcm")
+
+
+def test_server_side_encryption_is_asked_for_with_every_object(moto: S3Service, tmp_path: Path) -> None:
+    url = moto.url()
+    options = moto.storage_options() | {"s3_additional_kwargs": {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "a-key"}}
+    store = S3Store(url, options, multipart_above=PART)
+    large = tmp_path / "large"
+    large.write_bytes(bytes(PART + 17))
+    store.put_bytes(b"bytes", "instances/a.dcm")
+    store.put_file(large, "instances/large.dcm")
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    for name in ("a", "large"):
+        head = moto.client().head_object(Bucket=bucket, Key=f"{prefix}/instances/{name}.dcm")
+        assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", "a-key")
+
+
+def test_credentials_come_from_the_environment(moto: S3Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = moto.storage_options()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto.endpoint)
+    with pytest.raises(ConfigError, match="credentials"):
+        S3Store(moto.url())
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", options["key"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", options["secret"])
+    assert S3Store(moto.url()).put_bytes(b"bytes", "instances/a.dcm")
+
+
+def test_an_option_that_is_not_known_and_a_bucket_that_is_not_there_are_named(moto: S3Service) -> None:
+    with pytest.raises(ConfigError, match="endpoint"):
+        S3Store(moto.url(), {**moto.storage_options(), "endpoint": "http://127.0.0.1"})
+    with pytest.raises(StoreError, match="no-such-bucket"):
+        S3Store("s3://no-such-bucket/prefix", moto.storage_options(), retry=QUICK).probe()
+    with pytest.raises(ConfigError):
+        S3Store("s3://", moto.storage_options())
+
+
+def test_a_storm_of_faults_loses_nothing_shows_nothing_partial_and_leaves_no_question(
+    s3: S3Service, store: S3Store, proxy: S3Proxy, url: str
+) -> None:
+    """Four writers race for the same names through a network of which every fifth request breaks."""
+    dice, guard = random.Random(7), threading.Lock()
+    names = [f"instances/{n}.dcm" for n in range(STORM)]
+
+    def decide(request: Request) -> Fault:
+        with guard:
+            broken, which = dice.random() < 0.2, dice.choice([*BEFORE, *AFTER, Fault.SHORT_BODY])
+        return which if broken else Fault.NONE
+
+    def write(writer: int) -> dict[str, bool | None]:
+        answers: dict[str, bool | None] = {}
+        for name in random.Random(writer).sample(names, len(names)):
+            try:
+                answers[name] = store.put_bytes(_content(writer, name), name)
+            except StoreError:
+                answers[name] = None
+        return answers
+
+    proxy.decide = decide
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(write, range(4)))
+    read = {name: store.read_bytes(name) for name in names}
+    proxy.decide = lambda request: Fault.NONE
+    assert sum(proxy.faults.values()) > STORM
+
+    for name in names:
+        told = [writer for writer in range(4) if answers[writer][name]]
+        assert len(told) <= 1
+        unsure = [writer for writer in range(4) if answers[writer][name] is None]
+        assert read[name] in [_content(writer, name) for writer in (told or unsure)]
+    assert sum(answer is None for each in answers for answer in each.values()) <= STORM // 10
+    assert sorted(s3.keys(url)) == sorted(names)
+
+
+def _content(writer: int, name: str) -> bytes:
+    return hashlib.sha256(f"{writer} {name}".encode()).digest() * (50 + writer)
