@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,7 @@ from botocore.session import Session
 from tests.support.peers import HOST, free_port
 
 _START_S = 60
+_STARTS = 3
 _KEY, _SECRET = "ak", "sk123456"
 _IDENTITY = {
     "identities": [
@@ -101,7 +102,21 @@ class S3Service:
 def s3_service(kind: str, folder: Path) -> Iterator[S3Service]:
     """Start ``moto`` or ``seaweedfs`` with one bucket, and end it by its process id."""
     require_s3(kind)
-    folder.mkdir(parents=True, exist_ok=True)
+    for attempt in range(1, _STARTS + 1):
+        service = _start(kind, folder / str(attempt))
+        if _is_ready(service):
+            break
+        _end(service)  # somebody else took one of its ports in between
+    else:
+        pytest.fail(f"{kind} did not start: {service.log.read_text(errors='replace')[-2000:]}")
+    try:
+        yield service
+    finally:
+        _end(service)
+
+
+def _start(kind: str, folder: Path) -> S3Service:
+    folder.mkdir(parents=True)
     port = free_port()
     command = (
         _seaweedfs(folder, port) if kind == "seaweedfs" else [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)]
@@ -109,17 +124,16 @@ def s3_service(kind: str, folder: Path) -> Iterator[S3Service]:
     log = folder / f"{kind}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
-    service = S3Service(kind, port, process, log)
+    return S3Service(kind, port, process, log)
+
+
+def _end(service: S3Service) -> None:
+    service.process.terminate()
     try:
-        _wait(service)
-        yield service
-    finally:
-        process.terminate()
-        try:
-            process.wait(3)
-        except subprocess.TimeoutExpired:
-            process.kill()  # what it kept is thrown away
-            process.wait()
+        service.process.wait(1)
+    except subprocess.TimeoutExpired:
+        service.process.kill()  # SeaweedFS takes long to end, and what it kept is thrown away
+        service.process.wait()
 
 
 def _seaweedfs(folder: Path, port: int) -> list[str]:
@@ -149,25 +163,17 @@ def _seaweedfs(folder: Path, port: int) -> list[str]:
     ]
 
 
-def _wait(service: S3Service) -> None:
-    """Wait until the service takes an object: SeaweedFS answers long before it can."""
+def _is_ready(service: S3Service) -> bool:
+    """Wait until the service takes an object, which SeaweedFS does long after it answers; False if it ended or never does."""
     deadline = time.monotonic() + _START_S
     client = service.client()
-    while True:
+    while service.process.poll() is None and time.monotonic() < deadline:
         try:
-            client.create_bucket(Bucket=service.bucket)
+            with suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
+                client.create_bucket(Bucket=service.bucket)
             client.put_object(Bucket=service.bucket, Key="ready", Body=b"ready")
-        except (ClientError, BotoCoreError) as exc:
-            ready = isinstance(exc, ClientError) and exc.response["Error"]["Code"].startswith("BucketAlready")
-            if service.process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"{service.kind} did not start: {service.log.read_text(errors='replace')[-2000:]}")
-            if ready:
-                try:
-                    client.put_object(Bucket=service.bucket, Key="ready", Body=b"ready")
-                except (ClientError, BotoCoreError):
-                    pass
-                else:
-                    return
-            time.sleep(0.3)
+        except (ClientError, BotoCoreError):
+            time.sleep(0.2)
         else:
-            return
+            return True
+    return False

@@ -1,7 +1,8 @@
 """Put an object so that afterwards one knows what stands there: by whom, whole, and with which bytes.
 
 Each put bears a token of its own in the object's metadata. When an answer is lost, whoever reads the object's head later can
-tell by the token whether the put was applied, and whether by this caller.
+tell by the token whether the put was applied, and whether by this caller. The digest stands there too, so that whoever reads the
+object can compare without asking anybody else.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from vna.store.s3_file import open_object
 log = logging.getLogger(__name__)
 
 TOKEN = "vna-put"  # noqa: S105 - a name of metadata, no secret
+SHA256 = "vna-sha256"
+"""Metadata of every object: the token of its put, and its digest in hexadecimal."""
+
 _WHAT = "the object could not be put"
 _PIECE = 1 << 20
 _PART = 16 << 20
@@ -127,7 +131,7 @@ class Putter:
                     Body=body,
                     ContentLength=content.size,
                     ChecksumSHA256=_encoded(content.sha256),
-                    Metadata={TOKEN: token},
+                    Metadata=_metadata(content, token),
                     **condition,
                     **self.connection.write_options,
                 )
@@ -173,7 +177,7 @@ class Putter:
         upload = ask(
             _WHAT,
             lambda: client.create_multipart_upload(
-                **self._names(key), Metadata={TOKEN: token}, ChecksumAlgorithm="SHA256", **writing
+                **self._names(key), Metadata=_metadata(content, token), ChecksumAlgorithm="SHA256", **writing
             ),
         )
         names = {**self._names(key), "UploadId": upload["UploadId"]}
@@ -250,6 +254,10 @@ class Putter:
 
     def _names(self, key: str) -> dict[str, str]:
         return {"Bucket": self.connection.bucket, "Key": key}
+
+
+def _metadata(content: Content, token: str) -> dict[str, str]:
+    return {TOKEN: token, SHA256: content.sha256.hex()}
 
 
 def _has(head: Mapping[str, Any], token: str) -> bool:
