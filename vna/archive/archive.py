@@ -139,6 +139,27 @@ class Archive:
 
         return revisions_of(self.store, study_instance_uid)
 
+    def revised(self, known: Mapping[str, int]) -> Iterator[tuple[str, int, Mapping[str, tuple[int, str]]]]:
+        """Tell of every study that has come beyond the revision ``known`` of it: its folder, its last number, its objects.
+
+        Each object comes with the number of the last revision that concerns it, and the status that a standing decision about
+        its UID gives it ('' for none).
+        """
+        from vna.archive.revisions import read_revisions, revised_studies
+
+        for folder, numbers in revised_studies(self.store):
+            if numbers[-1] > known.get(folder, 0):
+                found = read_revisions(self.store, folder, numbers)
+                digests = sorted({digest for revision in found.all for digest in revision.objects})
+                yield folder, numbers[-1], {digest: (found.number(digest), found.status(digest, "")) for digest in digests}
+
+    def open_leaving(self, path: str, sha256: str, study_instance_uid: str, revision: int) -> tuple[EffectiveObject, BinaryIO]:
+        """Open an object as it leaves in that revision of its study, whatever has come since; the caller closes the file."""
+        revisions = self.revisions(study_instance_uid)
+        if revisions.number(sha256) != revision:
+            revisions = revisions.up_to(revision)
+        return self.open_effective(path, sha256, study_instance_uid, revisions=revisions)
+
     def put_effective(self, path: str, sha256: str, study_instance_uid: str, target: str) -> bool:
         """Store an object as it leaves under another path, durably; False when something stands there."""
         _, file = self.open_effective(path, sha256, study_instance_uid)

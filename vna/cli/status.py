@@ -30,7 +30,7 @@ def command(ctx: click.Context, target: str, unmigrated: bool, backup: Path | No
         config.node(target)
     archive = open_archive(config)
     with open_ledger(config) as ledger:
-        ledger.absorb(archive.journal_rows(ledger.positions()))
+        ledger.catch_up(archive)
         result = {"archive": config.archive.url, **ledger.status(target).as_json()}
         if backup is not None:
             result["backup"] = str(ledger.back_up(backup))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from vna.archive import Archive
 from vna.dimse.lanes import Lanes, StoppedError
 from vna.dimse.send import SendItem
-from vna.errors import PeerError
+from vna.errors import PeerError, RefusedError
 from vna.ledger import Lease, Ledger, StoredObject
 from vna.model import Outcome
 from vna.part10 import file_meta
 
 RECORD_EVERY_S = 1.0
+CORRECTION_REFUSED = "CORRECTION_REFUSED"
+"""Code of an object whose correction cannot be applied: it is not sent until that is mended or taken back."""
+
 _TAKEN = ("sent", "warning")
 
 
@@ -41,9 +45,9 @@ class Sending:
         due = self.ledger.outcomes.objects_due_forward(lease.node, lease.study_instance_uid)
         chosen = [one for one in due if self.digests is None or one.sha256 in self.digests]
         sent = Sent()
-        recorder = _Recorder(self.ledger, lease, sent, {one.sha256: one.size for one in chosen})
+        recorder = _Recorder(self.ledger, lease, sent, {one.sha256: one for one in chosen})
         try:
-            self.lanes.send(map(self._item, chosen), recorder.take)
+            self.lanes.send(self._items(chosen, recorder), recorder.take)
         except PeerError as exc:
             sent.error = exc
         except StoppedError:
@@ -51,6 +55,28 @@ class Sending:
         finally:
             recorder.flush()
         return sent
+
+    def _items(self, chosen: Iterable[StoredObject], recorder: _Recorder) -> Iterator[SendItem]:
+        for stored in chosen:
+            try:
+                yield self._corrected(stored) if stored.revision else self._item(stored)
+            except RefusedError as exc:
+                recorder.take(Outcome(stored.sha256, "failed", CORRECTION_REFUSED, str(exc)))
+
+    def _corrected(self, stored: StoredObject) -> SendItem:
+        """Describe an object as it leaves: a new head, and the rest of the file as it lies in the store."""
+        names = (stored.path, stored.sha256, stored.study_instance_uid, stored.revision)
+        effective, file = self.archive.open_leaving(*names)
+        file.close()
+        return SendItem(
+            key=stored.sha256,
+            sop_class_uid=effective.sop_class_uid,
+            sop_instance_uid=effective.sop_instance_uid,
+            transfer_syntax_uid=effective.transfer_syntax_uid,
+            open=lambda: self.archive.open_leaving(*names)[1],
+            data_set_offset=effective.data_set_offset,
+            size=effective.size,
+        )
 
     def _item(self, stored: StoredObject) -> SendItem:
         meta = file_meta(stored.sop_class_uid, stored.sop_instance_uid, stored.transfer_syntax_uid)
@@ -68,11 +94,11 @@ class Sending:
 class _Recorder:
     """Writes outcomes to the ledger, many at once but soon."""
 
-    def __init__(self, ledger: Ledger, lease: Lease, sent: Sent, sizes: dict[str, int]) -> None:
+    def __init__(self, ledger: Ledger, lease: Lease, sent: Sent, objects: Mapping[str, StoredObject]) -> None:
         self._ledger = ledger
         self._lease = lease
         self._sent = sent
-        self._sizes = sizes
+        self._objects = objects
         self._waiting: list[Outcome] = []
         self._written_at = time.monotonic()
 
@@ -82,12 +108,12 @@ class _Recorder:
         key = (outcome.state, outcome.code)
         self._sent.outcomes[key] = self._sent.outcomes.get(key, 0) + 1
         if outcome.state in _TAKEN:
-            self._sent.bytes += self._sizes[outcome.key]
+            self._sent.bytes += self._objects[outcome.key].size
         if time.monotonic() - self._written_at >= RECORD_EVERY_S:
             self.flush()
 
     def flush(self) -> None:
         """Write down what was taken since the last time."""
         waiting, self._waiting = self._waiting, []
-        self._ledger.outcomes.record(self._lease, waiting)
+        self._ledger.outcomes.record(self._lease, waiting, {one.key: self._objects[one.key].revision for one in waiting})
         self._written_at = time.monotonic()

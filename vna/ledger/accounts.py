@@ -101,14 +101,14 @@ def _object_state(target: str) -> ColumnElement[str]:
     Every object that a target knows of has an outcome of forward there, so the look-ups go from that, by primary key.
     """
     forwarded, verified = outcomes.alias("forwarded"), outcomes.alias("verified")
-    sent = and_(forwarded.c.sha256 == objects.c.sha256, forwarded.c.stage == FORWARD, forwarded.c.revision == 0)
+    sent = and_(forwarded.c.sha256 == objects.c.sha256, forwarded.c.stage == FORWARD, forwarded.c.revision == objects.c.revision)
     if target:
         sent = and_(sent, forwarded.c.node == target)
     is_verified = exists().where(
         verified.c.sha256 == forwarded.c.sha256,
         verified.c.node == forwarded.c.node,
         verified.c.stage == VERIFY,
-        verified.c.revision == 0,
+        verified.c.revision == objects.c.revision,
         verified.c.state == "verified",
     )
     return case(
@@ -170,13 +170,13 @@ def _last_inventories() -> Select[Any]:
 def _open_objects(target: str) -> Select[Any]:
     """Select each object with each target where it is not verified; one row without target where nothing was sent."""
     forwarded, verified = outcomes.alias("forwarded"), outcomes.alias("verified")
-    sent = and_(forwarded.c.sha256 == objects.c.sha256, forwarded.c.stage == FORWARD, forwarded.c.revision == 0)
+    sent = and_(forwarded.c.sha256 == objects.c.sha256, forwarded.c.stage == FORWARD, forwarded.c.revision == objects.c.revision)
     if target:
         sent = and_(sent, forwarded.c.node == target)
     found = and_(
         verified.c.sha256 == objects.c.sha256,
         verified.c.stage == VERIFY,
-        verified.c.revision == 0,
+        verified.c.revision == objects.c.revision,
         verified.c.node == forwarded.c.node,
     )
     is_open = or_(

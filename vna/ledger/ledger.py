@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from sqlalchemy.engine import make_url
 
@@ -20,6 +20,13 @@ from vna.ledger.selection import studies_where
 from vna.ledger.sources import Sources
 
 EVIDENCE = "evidence"
+
+
+class Journaled(Protocol):
+    """What the ledger reads of an archive; :class:`vna.archive.Archive` has it."""
+
+    def journal_rows(self, after: Mapping[str, int] | None = None, /) -> Iterator[JournalRow]: ...
+    def revised(self, known: Mapping[str, int], /) -> Iterator[tuple[str, int, Mapping[str, tuple[int, str]]]]: ...
 
 
 class Ledger:
@@ -54,6 +61,13 @@ class Ledger:
     def absorb(self, rows: Iterable[JournalRow]) -> int:
         """Copy what the archive's journal says beyond :meth:`positions`, and say how many objects were new."""
         return self.objects.absorb(rows)
+
+    def catch_up(self, archive: Journaled) -> int:
+        """Absorb what the archive's journal and revisions say beyond what is known; return how many objects were new."""
+        added = self.absorb(archive.journal_rows(self.positions()))
+        for study, number, revised in archive.revised(self.objects.revised()):
+            self.objects.revise(study, number, revised)
+        return added
 
     def positions(self) -> dict[str, int]:
         """Say how far each journal writer has been absorbed."""

@@ -6,7 +6,7 @@ the same transaction each new object is matched with the instances that sources 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import Boolean, Connection, Row, and_, bindparam, exists, func, or_, select, update
 
 from vna.ledger.database import Database, now
-from vna.ledger.tables import expected_instances, journal_positions, objects
+from vna.ledger.tables import expected_instances, journal_positions, objects, study_revisions
 from vna.model import ObjectStatus, Receipt
 
 FILEABLE = (ObjectStatus.STORED.value, ObjectStatus.FLAGGED.value)
@@ -76,6 +76,7 @@ class StoredObject:
     codes: tuple[str, ...]
     source: str
     received_at: str
+    revision: int = 0
 
 
 class Objects:
@@ -135,6 +136,23 @@ class Objects:
             found = conn.execute(select(objects).where(objects.c.source == node, ~expected).order_by(objects.c.sha256))
             return [stored_object(row) for row in found]
 
+    def revised(self) -> dict[str, int]:
+        """Say how far each study's revisions have been absorbed."""
+        with self._database.read() as conn:
+            return {row.study: row.number for row in conn.execute(select(study_revisions))}
+
+    def revise(self, study: str, number: int, revised: Mapping[str, tuple[int, str]]) -> None:
+        """Write down that a study has come to revision ``number``: which one each object is in, and what was decided of its UID.
+
+        Forward and verify are due again for the objects whose number changes. Idempotent.
+        """
+        with self._database.write() as conn:
+            for digest, (revision, decided) in revised.items():
+                status = decided or objects.c.received_status
+                conn.execute(update(objects).where(objects.c.sha256 == digest).values(revision=revision, status=status))
+            row = {"study": study, "number": number}
+            self._database.upsert(conn, study_revisions, [row], lambda new: {"number": new.number})
+
     def count(self) -> tuple[int, int]:
         """Count the objects and their bytes."""
         with self._database.read() as conn:
@@ -169,7 +187,7 @@ def batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
 def stored_object(row: Row[Any]) -> StoredObject:
     """Make the value of a row of the table ``objects``."""
     values = row._mapping
-    columns = {column.name: values[column.name] for column in objects.columns}
+    columns = {column.name: values[column.name] for column in objects.columns if column.name != "received_status"}
     return StoredObject(**{**columns, "codes": tuple(columns["codes"].split())})
 
 
@@ -188,6 +206,7 @@ def _object_row(stored: JournalRow | Receipt, source: str, received_at: str) -> 
         "path": stored.path,
         "size": stored.size,
         "status": str(stored.state),
+        "received_status": str(stored.state),
         "codes": " ".join(stored.codes),
         "source": source,
         "received_at": received_at,

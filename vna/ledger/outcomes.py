@@ -8,8 +8,9 @@ apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, and_, case, exists, func, insert, select, update
@@ -30,6 +31,11 @@ SENDS_BEFORE_REFUSED = 2
 """How often verify must miss an object, with a resend in between, until that counts as the target's refusal."""
 
 _KEYS_A_QUERY = 500
+
+Revisions = Mapping[str, int]
+"""Digest -> the revision that the object was in; what is not named was as received."""
+
+_AS_RECEIVED: Revisions = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,33 +79,33 @@ class Outcomes:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def due_forward(self, node: str, *, revision: int = 0, digests: Iterable[str] | None = None) -> list[DueStudy]:
+    def due_forward(self, node: str, *, digests: Iterable[str] | None = None) -> list[DueStudy]:
         """List the studies with objects that have no final outcome of forward at the node, in the order of their UIDs.
 
         ``digests`` limits the objects to a selection. Variants and quarantined objects are never due.
         """
-        return self._due(_forward_due(node, revision), digests)
+        return self._due(_forward_due(node), digests)
 
-    def objects_due_forward(self, node: str, study_instance_uid: str, *, revision: int = 0) -> list[StoredObject]:
+    def objects_due_forward(self, node: str, study_instance_uid: str) -> list[StoredObject]:
         """List one study's objects that are due to be sent."""
         order = (objects.c.series_instance_uid, objects.c.sop_instance_uid, objects.c.sha256)
-        where = and_(objects.c.study_instance_uid == study_instance_uid, _forward_due(node, revision))
+        where = and_(objects.c.study_instance_uid == study_instance_uid, _forward_due(node))
         with self._database.read() as conn:
             return [stored_object(row) for row in conn.execute(select(objects).where(where).order_by(*order))]
 
-    def due_verify(self, node: str, *, revision: int = 0, digests: Iterable[str] | None = None) -> list[DueStudy]:
+    def due_verify(self, node: str, *, digests: Iterable[str] | None = None) -> list[DueStudy]:
         """List the studies with objects that were sent to the node and are not verified there."""
-        return self._due(_verify_due(node, revision), digests)
+        return self._due(_verify_due(node), digests)
 
-    def sent_studies(self, node: str, *, revision: int = 0, digests: Iterable[str] | None = None) -> list[DueStudy]:
+    def sent_studies(self, node: str, *, digests: Iterable[str] | None = None) -> list[DueStudy]:
         """List the studies with objects that the node should hold, verified or not."""
-        return self._due(_sent(node, revision), digests)
+        return self._due(_sent(node), digests)
 
-    def sent_objects(self, node: str, study_instance_uid: str, *, revision: int = 0) -> list[SentObject]:
+    def sent_objects(self, node: str, study_instance_uid: str) -> list[SentObject]:
         """List one study's objects that the node should hold, in the order of their UIDs."""
         forwarded = outcomes.alias("forwarded")
         verified = outcomes.alias("verified")
-        is_sent = and_(_row_is(forwarded, FORWARD, node, revision), forwarded.c.state.in_(AT_TARGET))
+        is_sent = and_(_row_is(forwarded, FORWARD, node), forwarded.c.state.in_(AT_TARGET))
         statement = (
             select(
                 objects,
@@ -108,7 +114,7 @@ class Outcomes:
                 verified.c.code.label("verify_code"),
             )
             .join(forwarded, is_sent)
-            .outerjoin(verified, _row_is(verified, VERIFY, node, revision))
+            .outerjoin(verified, _row_is(verified, VERIFY, node))
             .where(objects.c.study_instance_uid == study_instance_uid)
             .order_by(objects.c.series_instance_uid, objects.c.sop_instance_uid, objects.c.sha256)
         )
@@ -118,7 +124,7 @@ class Outcomes:
                 for row in conn.execute(statement)
             ]
 
-    def at_target(self, node: str, *, revision: int = 0) -> Iterator[TargetRow]:
+    def at_target(self, node: str) -> Iterator[TargetRow]:
         """Yield every object that was forwarded to the node, refused ones included, in the order of the UIDs."""
         forwarded, verified = outcomes.alias("forwarded"), outcomes.alias("verified")
         names = ("state", "code", "detail")
@@ -126,23 +132,23 @@ class Outcomes:
         order = (objects.c.study_instance_uid, objects.c.series_instance_uid, objects.c.sop_instance_uid, objects.c.sha256)
         statement = (
             select(*order, *columns)
-            .join(forwarded, _row_is(forwarded, FORWARD, node, revision))
-            .outerjoin(verified, _row_is(verified, VERIFY, node, revision))
+            .join(forwarded, _row_is(forwarded, FORWARD, node))
+            .outerjoin(verified, _row_is(verified, VERIFY, node))
             .order_by(*order)
         )
         with self._database.read() as conn:
             for row in conn.execute(statement).yield_per(_KEYS_A_QUERY):
                 yield TargetRow(*(value or "" for value in row))
 
-    def digests_due_verify(self, node: str, *, revision: int = 0) -> Iterator[str]:
+    def digests_due_verify(self, node: str) -> Iterator[str]:
         """Yield the digests of the objects that were sent to the node and are not verified there."""
         with self._database.read() as conn:
-            yield from (
-                conn.execute(select(objects.c.sha256).where(_verify_due(node, revision))).yield_per(_KEYS_A_QUERY).scalars()
-            )
+            yield from (conn.execute(select(objects.c.sha256).where(_verify_due(node))).yield_per(_KEYS_A_QUERY).scalars())
 
-    def record(self, lease: Lease, found: Sequence[Outcome], *, revision: int = 0) -> None:
+    def record(self, lease: Lease, found: Sequence[Outcome], revisions: Revisions = _AS_RECEIVED) -> None:
         """Write outcomes of the lease's stage; their keys are digests. Attempts count the repeats of one state.
+
+        ``revisions`` says in which revision each object was when it was dealt with (default: as received).
 
         Raises LockedError when the lease was lost; then nothing is written.
         """
@@ -150,32 +156,37 @@ class Outcomes:
             return
         with self._database.write() as conn:
             check(conn, lease)
-            self._write(conn, lease, lease.stage, found, revision)
+            self._write(conn, lease, lease.stage, found, revisions)
 
-    def record_changes(self, lease: Lease, found: Sequence[Outcome], *, revision: int = 0) -> int:
+    def record_changes(self, lease: Lease, found: Sequence[Outcome], revisions: Revisions = _AS_RECEIVED) -> int:
         """Write only outcomes that differ from what stands, and count them."""
         with self._database.write() as conn:
             check(conn, lease)
-            standing = _standing(conn, lease, [outcome.key for outcome in found], revision)
+            standing = _standing(conn, lease, [outcome.key for outcome in found], revisions)
             changed = [one for one in found if standing.get(one.key) != (one.state, one.code, one.detail)]
-            self._write(conn, lease, lease.stage, changed, revision)
+            self._write(conn, lease, lease.stage, changed, revisions)
         return len(changed)
 
-    def lose(self, lease: Lease, found: Sequence[Outcome], *, revision: int = 0) -> list[Outcome]:
+    def lose(self, lease: Lease, found: Sequence[Outcome], revisions: Revisions = _AS_RECEIVED) -> list[Outcome]:
         """Write that verify misses objects, and make forward due again; what was missed before is refused for good.
 
         Returns what forward's outcomes are now: ``failed`` (due) or ``refused``, with verify's code.
         """
         with self._database.write() as conn:
             check(conn, lease)
-            self._write(conn, lease, VERIFY, found, revision)
-            attempts = _attempts(conn, lease, [outcome.key for outcome in found], revision)
+            self._write(conn, lease, VERIFY, found, revisions)
+            attempts = _attempts(conn, lease, [outcome.key for outcome in found], revisions)
             results = []
             for outcome in found:
                 is_final = attempts.get(outcome.key, 0) >= SENDS_BEFORE_REFUSED
                 results.append(Outcome(outcome.key, "refused" if is_final else "failed", outcome.code, outcome.detail))
             for result in results:
-                row = and_(_row_is(outcomes, FORWARD, lease.node, revision, joined=False), outcomes.c.sha256 == result.key)
+                row = and_(
+                    outcomes.c.sha256 == result.key,
+                    outcomes.c.node == lease.node,
+                    outcomes.c.stage == FORWARD,
+                    outcomes.c.revision == revisions.get(result.key, 0),
+                )
                 values = {"state": result.state, "code": result.code, "detail": result.detail, "at": now()}
                 conn.execute(update(outcomes).where(row).values(**values))
         return results
@@ -213,14 +224,14 @@ class Outcomes:
                     )
         return [found[uid] for uid in sorted(found)]
 
-    def _write(self, conn: Connection, lease: Lease, stage: str, found: Sequence[Outcome], revision: int) -> None:
+    def _write(self, conn: Connection, lease: Lease, stage: str, found: Sequence[Outcome], revisions: Revisions) -> None:
         at = now()
         rows = [
             {
                 "sha256": outcome.key,
                 "node": lease.node,
                 "stage": stage,
-                "revision": revision,
+                "revision": revisions.get(outcome.key, 0),
                 "state": outcome.state,
                 "code": outcome.code,
                 "detail": outcome.detail,
@@ -237,38 +248,40 @@ def _changes(new: Any) -> dict[str, Any]:
     return {"state": new.state, "code": new.code, "detail": new.detail, "at": new.at, "attempts": attempts}
 
 
-def _row_is(table: Any, stage: str, node: str, revision: int, *, joined: bool = True) -> Any:
-    row = and_(table.c.stage == stage, table.c.node == node, table.c.revision == revision)
-    return and_(table.c.sha256 == objects.c.sha256, row) if joined else row
+def _row_is(table: Any, stage: str, node: str) -> Any:
+    """Say that a row speaks of the object as it leaves now: of its present revision."""
+    row = and_(table.c.stage == stage, table.c.node == node, table.c.revision == objects.c.revision)
+    return and_(table.c.sha256 == objects.c.sha256, row)
 
 
-def _forward_due(node: str, revision: int) -> Any:
-    final = exists().where(_row_is(outcomes, FORWARD, node, revision), outcomes.c.state.in_(FORWARD_FINAL))
+def _forward_due(node: str) -> Any:
+    final = exists().where(_row_is(outcomes, FORWARD, node), outcomes.c.state.in_(FORWARD_FINAL))
     return and_(objects.c.status.in_(FILEABLE), ~final)
 
 
-def _sent(node: str, revision: int) -> Any:
-    return exists().where(_row_is(outcomes, FORWARD, node, revision), outcomes.c.state.in_(AT_TARGET))
+def _sent(node: str) -> Any:
+    return exists().where(_row_is(outcomes, FORWARD, node), outcomes.c.state.in_(AT_TARGET))
 
 
-def _verify_due(node: str, revision: int) -> Any:
+def _verify_due(node: str) -> Any:
     verified = outcomes.alias("verified")
-    is_verified = exists().where(_row_is(verified, VERIFY, node, revision), verified.c.state == "verified")
-    return and_(_sent(node, revision), ~is_verified)
+    is_verified = exists().where(_row_is(verified, VERIFY, node), verified.c.state == "verified")
+    return and_(_sent(node), ~is_verified)
 
 
-def _standing(conn: Connection, lease: Lease, digests: Sequence[str], revision: int) -> dict[str, tuple[str, str, str]]:
-    rows = _rows_of(conn, lease.stage, lease, digests, revision)
+def _standing(conn: Connection, lease: Lease, digests: Sequence[str], revisions: Revisions) -> dict[str, tuple[str, str, str]]:
+    rows = _rows_of(conn, lease.stage, lease, digests, revisions)
     return {row.sha256: (row.state, row.code, row.detail) for row in rows}
 
 
-def _attempts(conn: Connection, lease: Lease, digests: Sequence[str], revision: int) -> dict[str, int]:
-    return {row.sha256: row.attempts for row in _rows_of(conn, VERIFY, lease, digests, revision)}
+def _attempts(conn: Connection, lease: Lease, digests: Sequence[str], revisions: Revisions) -> dict[str, int]:
+    return {row.sha256: row.attempts for row in _rows_of(conn, VERIFY, lease, digests, revisions)}
 
 
-def _rows_of(conn: Connection, stage: str, lease: Lease, digests: Sequence[str], revision: int) -> list[Any]:
+def _rows_of(conn: Connection, stage: str, lease: Lease, digests: Sequence[str], revisions: Revisions) -> list[Any]:
     found: list[Any] = []
     for batch in batches(digests, _KEYS_A_QUERY):
-        where = and_(_row_is(outcomes, stage, lease.node, revision, joined=False), outcomes.c.sha256.in_(batch))
-        found += conn.execute(select(outcomes).where(where)).all()
+        where = and_(outcomes.c.sha256.in_(batch), outcomes.c.node == lease.node, outcomes.c.stage == stage)
+        rows = conn.execute(select(outcomes).where(where)).all()
+        found += [row for row in rows if row.revision == revisions.get(row.sha256, 0)]
     return found

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, insert, select, true, update
+from sqlalchemy import Connection, and_, case, false, func, insert, select, true, update
 
 from vna.ledger.database import Database, now
 from vna.ledger.leases import Lease, check
@@ -122,9 +122,17 @@ class Sources:
             return conn.execute(select(func.count()).select_from(expected_instances).where(listed)).scalar_one()
 
     def record_study(
-        self, lease: Lease, study: ListedStudy, series: Sequence[ListedSeries], instances: Iterable[InstanceRef]
+        self,
+        lease: Lease,
+        study: ListedStudy,
+        series: Sequence[ListedSeries],
+        instances: Iterable[InstanceRef],
+        *,
+        whole: bool = True,
     ) -> Recorded:
         """Write what the node of the lease lists of one study, in one transaction; only differences are written.
+
+        ``whole`` says whether these are known to be all instances; where not, the study is due to be pulled as a whole.
 
         New instances are matched at once with objects that are stored already. Raises LockedError when the lease was lost.
         """
@@ -132,7 +140,7 @@ class Sources:
         listed = {(ref.series_instance_uid, ref.sop_instance_uid): ref for ref in instances}
         with self._database.write() as conn:
             check(conn, lease)
-            changes = self._record_rows(conn, node, study, series)
+            changes = self._record_rows(conn, node, study, series, whole=whole)
             known = _known_instances(conn, node, uid)
             new = [ref for key, ref in listed.items() if key not in known]
             back = [key for key in listed if known.get(key) is False]
@@ -141,6 +149,25 @@ class Sources:
         gone = [key for key, is_listed in known.items() if is_listed and key not in listed]
         vanished = tuple(InstanceRef(uid, series_uid, sop_uid) for series_uid, sop_uid in gone)
         return Recorded(changes + len(back), vanished)
+
+    def is_open(self, node: str, study_instance_uid: str) -> bool:
+        """Say whether a study is to be asked for as a whole, since its instances could not all be listed."""
+        with self._database.read() as conn:
+            where = and_(source_studies.c.study_instance_uid == study_instance_uid, _is_open(node))
+            return conn.execute(select(source_studies.c.node).where(where)).one_or_none() is not None
+
+    def mark_asked(self, lease: Lease) -> None:
+        """Write down that the study of the lease was asked for as a whole."""
+        with self._database.write() as conn:
+            check(conn, lease)
+            where = and_(source_studies.c.study_instance_uid == lease.study_instance_uid, source_studies.c.node == lease.node)
+            conn.execute(update(source_studies).where(where).values(asked_at=now()))
+
+    def open_studies(self, node: str) -> dict[str, str]:
+        """Return the studies that are to be asked for as a whole, with their dates."""
+        with self._database.read() as conn:
+            rows = conn.execute(select(source_studies.c.study_instance_uid, source_studies.c.study_date).where(_is_open(node)))
+            return {row.study_instance_uid: row.study_date for row in rows}
 
     def finish(self, lease: Lease, run: InventoryRun, windows: Sequence[Window]) -> None:
         """Write the run and its windows."""
@@ -162,9 +189,11 @@ class Sources:
             for ref in instances:
                 _unlist(conn, _is(node, ref.study_instance_uid, ref.series_instance_uid, ref.sop_instance_uid))
 
-    def _record_rows(self, conn: Connection, node: str, study: ListedStudy, series: Sequence[ListedSeries]) -> int:
+    def _record_rows(
+        self, conn: Connection, node: str, study: ListedStudy, series: Sequence[ListedSeries], *, whole: bool
+    ) -> int:
         """Write the study's and the series' own rows where they differ, and count those."""
-        row = {**asdict(study), "node": node, "listed": True}
+        row = {**asdict(study), "node": node, "listed": True, "whole": whole}
         changes = self._write_row(conn, source_studies, row)
         for one in series:
             row = {**asdict(one), "node": node, "study_instance_uid": study.study_instance_uid}
@@ -174,7 +203,7 @@ class Sources:
     def _write_row(self, conn: Connection, table: Any, row: Mapping[str, Any]) -> int:
         keys = [column.name for column in table.primary_key.columns]
         standing = conn.execute(select(table).where(*(table.c[key] == row[key] for key in keys))).mappings().one_or_none()
-        if standing is not None and dict(standing) == dict(row):
+        if standing is not None and all(standing[name] == value for name, value in row.items()):
             return 0
         self._database.upsert(conn, table, [row], lambda new: {name: new[name] for name in row if name not in keys})
         return 1
@@ -203,6 +232,11 @@ def _expected_row(ref: InstanceRef, node: str, digest: str | None) -> dict[str, 
         "attempts": 0,
         "at": "",
     }
+
+
+def _is_open(node: str) -> Any:
+    study = source_studies.c
+    return and_(study.node == node, study.listed == true(), study.whole == false(), study.asked_at == "")
 
 
 def _is(node: str, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Any:

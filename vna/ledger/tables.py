@@ -71,6 +71,8 @@ source_studies = Table(
     Column("study_instance_uid", String(128), nullable=False),
     Column("node", String(64), nullable=False),
     Column("listed", Boolean, nullable=False),
+    Column("whole", Boolean, nullable=False),
+    Column("asked_at", String(32), nullable=False, default=""),
     Column("study_date", String(32), nullable=False, default=""),
     Column("study_time", String(32), nullable=False, default=""),
     Column("accession_number", String(64), nullable=False, default=""),
@@ -82,7 +84,8 @@ source_studies = Table(
     PrimaryKeyConstraint("study_instance_uid", "node"),
     Index("source_studies_by_node", "node"),
 )
-"""What a source lists at STUDY level. ``listed`` is false once a complete inventory no longer names it."""
+"""What a source lists at STUDY level. ``listed`` is false once a complete inventory no longer names it; ``whole`` is false where
+its instances could not all be listed, and ``asked_at`` is when such a study was asked for as a whole."""
 
 source_series = Table(
     "source_series",
@@ -111,8 +114,21 @@ objects = Table(
     Column("codes", Text, nullable=False),
     Column("source", String(64), nullable=False),
     Column("received_at", String(40), nullable=False),
+    Column("revision", Integer, nullable=False, server_default="0"),
+    Column("received_status", String(16), nullable=False),
 )
-"""What the archive holds, absorbed from its journal: one row a digest. ``codes`` are separated by spaces."""
+"""What the archive holds, absorbed from its journal: one row a digest. ``codes`` are separated by spaces.
+
+``revision`` is the number of the last revision of its study that concerns the object, 0 for none: only outcomes of that revision
+speak of the object as it leaves now. ``status`` is that of a standing decision about its UID, else ``received_status``."""
+
+study_revisions = Table(
+    "study_revisions",
+    metadata,
+    Column("study", String(255), primary_key=True),
+    Column("number", Integer, nullable=False),
+)
+"""How far each study's revisions (by their folder in the archive) have been absorbed."""
 
 journal_positions = Table(
     "journal_positions",
@@ -166,7 +182,7 @@ outcomes = Table(
     PrimaryKeyConstraint("sha256", "node", "stage", "revision"),
     Index("outcomes_by_node", "node", "stage", "state"),
 )
-"""What became of an object at a target, per stage and revision of its study (0: as received)."""
+"""What became of an object at a target, per stage and revision (0: as received)."""
 
 leases = Table(
     "leases",

@@ -17,14 +17,14 @@ class PullOptions:
     """What to pull and how. ``settle_s`` is how long silence must last before what did not come counts as not sent.
 
     ``where`` is a condition over what the inventory listed (:data:`vna.ledger.selection.COLUMNS`); ``retry_missing`` asks again
-    for what earlier runs gave up.
+    for what earlier runs gave up. ``workers`` is the most studies at once; 0: as many as the source takes well.
     """
 
     method: Method = Method.MOVE
     studies: tuple[str, ...] = ()
     where: str = ""
     limit: int = 0
-    workers: int = 1
+    workers: int = 0
     retry_missing: bool = False
     settle_s: float = 3.0
     attempts: int = 4
@@ -60,7 +60,7 @@ def plan(archive: Archive, ledger: Ledger, node: Node, options: PullOptions | No
     condition that cannot be understood.
     """
     options = options or PullOptions()
-    ledger.absorb(archive.journal_rows(ledger.positions()))
+    ledger.catch_up(archive)
     known = ledger.sources.study_uids(node.name)
     if not known and ledger.sources.last_inventory(node.name) is None:
         raise RefusedError(
@@ -79,4 +79,15 @@ def plan(archive: Archive, ledger: Ledger, node: Node, options: PullOptions | No
     due: list[StudyCount] = []
     if chosen is None or chosen:
         due = ledger.expected.outstanding_studies(node.name, studies=sorted(chosen or ()), retry_missing=options.retry_missing)
+        due += _open_studies(ledger, node, chosen, {study.study_instance_uid for study in due})
     return PullPlan(node.name, options.method, tuple(due[: options.limit or None]))
+
+
+def _open_studies(ledger: Ledger, node: Node, chosen: set[str] | None, known: set[str]) -> list[StudyCount]:
+    """List the studies whose instances could not all be listed, so that nothing of them needs to be outstanding to ask for them."""
+    found = ledger.sources.open_studies(node.name)
+    return [
+        StudyCount(uid, 0, 0, date)
+        for uid, date in sorted(found.items())
+        if uid not in known and (chosen is None or uid in chosen)
+    ]

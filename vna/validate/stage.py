@@ -65,7 +65,7 @@ def run(archive: Archive, ledger: Ledger, options: ValidateOptions, report: Repo
     ``dciodvfy``), LockedError while another run validates.
     """
     begun = time.monotonic()
-    ledger.absorb(archive.journal_rows(ledger.positions()))
+    ledger.catch_up(archive)
     run_ = _Run(archive, ledger, options, report)
     run_.check()
     if options.sample:

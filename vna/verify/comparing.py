@@ -11,12 +11,15 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
+from indexer.header import HeaderScanner
+from indexer.record import SERIES_INSTANCE_UID, STUDY_INSTANCE_UID
 from vna.archive import Archive
+from vna.archive.effective import EffectiveObject
 from vna.errors import VnaError
 from vna.ledger import StoredObject
 from vna.model import Incoming, Provenance, Receipt
@@ -24,6 +27,7 @@ from vna.part10 import file_meta
 from vna.verify.compare import differences, joined
 
 _IN_MEMORY = 16 << 20
+_CHUNK = 1 << 20
 
 
 class Verdict(StrEnum):
@@ -67,6 +71,7 @@ class Comparer:
         self._archive = archive
         self._changed = threading.Condition()
         self._batches: dict[str, Batch] = {}
+        self._received: dict[str, StoredObject] = {}
 
     @contextmanager
     def batch(self, objects: Iterable[StoredObject]) -> Iterator[Batch]:
@@ -85,6 +90,40 @@ class Comparer:
                     if self._batches.get(uid) is made:
                         del self._batches[uid]
 
+    def as_it_left(self, stored: StoredObject) -> StoredObject:
+        """Give an object the UIDs that it left under; they are others only where a correction says so."""
+        if not stored.revision:
+            return stored
+        effective, file = self._leaving(stored)
+        file.close()
+        scanner = HeaderScanner(effective.transfer_syntax_uid)
+        scanner.feed(effective.head[effective.data_set_offset :])
+        scanned = scanner.close()
+        left = replace(
+            stored,
+            study_instance_uid=scanned.uid(STUDY_INSTANCE_UID) or stored.study_instance_uid,
+            series_instance_uid=scanned.uid(SERIES_INSTANCE_UID) or stored.series_instance_uid,
+            sop_instance_uid=effective.sop_instance_uid,
+            sop_class_uid=effective.sop_class_uid,
+        )
+        with self._changed:
+            self._received[stored.sha256] = stored
+        return left
+
+    def _leaving(self, stored: StoredObject) -> tuple[EffectiveObject, BinaryIO]:
+        received = self._received.get(stored.sha256, stored)
+        return self._archive.open_leaving(stored.path, stored.sha256, received.study_instance_uid, stored.revision)
+
+    def _digest(self, stored: StoredObject) -> str:
+        """Give the digest of what left: the archive's own, unless a correction made another file of it."""
+        if not stored.revision:
+            return stored.sha256
+        total = hashlib.sha256()
+        with self._leaving(stored)[1] as file:
+            while chunk := file.read(_CHUNK):
+                total.update(chunk)
+        return total.hexdigest()
+
     def wait(self, seconds: float) -> None:
         """Wait until something comes back, at most so long."""
         with self._changed:
@@ -101,8 +140,9 @@ class Comparer:
             return
         group = batch.objects[sop_instance_uid]
         found: dict[str, Compared] = {}
-        if any(one.sha256 == digest for one in group):
-            found[digest] = Compared(Verdict.IDENTICAL)
+        same = [one.sha256 for one in group if self._digest(one) == digest]
+        if same:
+            found = {sha256: Compared(Verdict.IDENTICAL) for sha256 in same}
         else:
             for one in group:
                 if batch.results.get(one.sha256, _UNKNOWN).verdict is Verdict.DIFFERENT:
@@ -114,7 +154,7 @@ class Comparer:
 
     def _compare(self, stored: StoredObject, file: BinaryIO) -> Compared:
         file.seek(0)
-        with self._archive.open_object(stored.path) as ours:
+        with self._leaving(stored)[1] if stored.revision else self._archive.open_object(stored.path) as ours:
             names = differences(ours, file)
         return Compared(Verdict.DIFFERENT, names) if names else Compared(Verdict.EQUIVALENT)
 

@@ -57,7 +57,7 @@ def plan(archive: Archive, ledger: Ledger, node: Node, options: VerifyOptions | 
     Raises ConfigError for a condition that cannot be understood.
     """
     options = options or VerifyOptions()
-    ledger.absorb(archive.journal_rows(ledger.positions()))
+    ledger.catch_up(archive)
     digests: frozenset[str] | None = None
     if options.where or options.studies:
         rows = archive.select(options.where or None, options.studies, ("sha256",))

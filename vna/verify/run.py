@@ -201,7 +201,6 @@ class _Verification:
             "ae_title": self._node.ae_title,
             "archive_id": self._archive.archive_id,
             "issued_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            "revision": 0,
             "scope": self._scope(),
             "statement": _statement(sums),
             "instances": {"expected": sums.expected, **sums.states},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vna.errors import PeerError
@@ -38,8 +38,8 @@ class Choice:
         return self.digests is None or stored.sha256 in self.digests
 
     def is_compared(self, stored: StoredObject) -> bool:
-        """Say whether an object's data set is to be compared."""
-        return self.sample is None or stored.sha256 in self.sample
+        """Say whether an object's data set is to be compared: a corrected one always, since a target may keep the old values."""
+        return self.sample is None or stored.sha256 in self.sample or stored.revision > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +55,31 @@ def verify_study(ledger: Ledger, target: Target, comparer: Comparer, choice: Cho
     """Verify what is due of the study of the lease. Raises LockedError when the lease was lost."""
     sent = ledger.outcomes.sent_objects(lease.node, lease.study_instance_uid)
     due = [one.object for one in sent if one.verify_state != "verified" and choice.is_chosen(one.object)]
+    revisions = {one.sha256: one.revision for one in due}
     try:
-        found, missing = _held(target, lease.study_instance_uid, due)
+        due = [comparer.as_it_left(one) for one in due]
+        found, missing = _held(target, due)
         compared = [one for one in found if choice.is_compared(one)]
         with comparer.batch(compared) as batch:
             rejected: set[str] = set()
             if compared:
-                is_whole = len(compared) == len(sent)
+                is_whole = len(compared) == len(sent) and len({one.study_instance_uid for one in compared}) == 1
                 rejected = target.retrieve(batch, is_whole_study=is_whole)
             outcomes, lost = _outcomes(target, batch, found, {one.sha256 for one in compared}, rejected)
     except PeerError as exc:
         return Checked({}, error=exc)
     lost += [Outcome(one.sha256, "missing", NOT_AT_TARGET) for one in missing]
-    changes = ledger.outcomes.record_changes(lease, outcomes) + len(lost)
+    changes = ledger.outcomes.record_changes(lease, outcomes, revisions) + len(lost)
     if lost:
-        ledger.outcomes.lose(lease, lost)
+        ledger.outcomes.lose(lease, lost, revisions)
     return Checked(dict(Counter(outcome.state for outcome in (*outcomes, *lost))), changes)
 
 
-def _held(target: Target, study_instance_uid: str, due: Iterable[StoredObject]) -> tuple[list[StoredObject], list[StoredObject]]:
+def _held(target: Target, due: Sequence[StoredObject]) -> tuple[list[StoredObject], list[StoredObject]]:
     """Split objects into those that the target holds and those that it does not, each absence asked for by itself."""
-    listed = target.listed(study_instance_uid)
+    studies = sorted({one.study_instance_uid for one in due})  # one, unless a correction moved an object
+    listed = {pair for study in studies for pair in target.listed(study)}
     names = Counter(sop for _, sop in listed)
-    due = list(due)
     copies = Counter(one.sop_instance_uid for one in due)
     found: list[StoredObject] = []
     missing: list[StoredObject] = []
