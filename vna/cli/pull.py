@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vna.cli.options import dry_run_option, json_option, selection_options, workers_option
+from vna.cli.options import associations_option, dry_run_option, json_option, selection_options
 from vna.cli.output import emit, progress, some_failed, table
 from vna.cli.session import configuration, open_archive, open_ledger
 
@@ -14,7 +14,7 @@ from vna.cli.session import configuration, open_archive, open_ledger
 @selection_options
 @click.option("--method", type=click.Choice(["move", "get"]), default="move", show_default=True, help="C-MOVE or C-GET.")
 @click.option("--retry-missing", is_flag=True, help="Ask again for what earlier runs gave up.")
-@workers_option
+@associations_option
 @dry_run_option
 @json_option
 @click.pass_context
@@ -26,7 +26,7 @@ def command(
     limit: int | None,
     method: str,
     retry_missing: bool,
-    workers: int,
+    workers: int | None,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -46,7 +46,7 @@ def command(
         where=where or "",
         limit=limit or 0,
         method=Method(method),
-        workers=workers,
+        workers=workers or 0,
         retry_missing=retry_missing,
     )
     with open_ledger(config) as ledger:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from vna.errors import StoreError, StoreFullError, VnaError
 from vna.model import Incoming, Provenance, Receipt, Sink
+from vna.schedule import Pace
 
 _INTERVALS = 20
 _PATIENCE = 4
@@ -35,6 +36,7 @@ class Job:
     unexpected: int = 0
     refused: set[str] = field(default_factory=set)
     times: deque[float] = field(default_factory=lambda: deque(maxlen=_INTERVALS + 1))
+    began_at: float = field(default_factory=time.monotonic)
 
     def quiet_s(self, settle_s: float) -> float:
         """Say how long silence must last to mean the end: ``settle_s``, or some times the usual interval of this study."""
@@ -45,9 +47,10 @@ class Job:
 
 
 class Arrivals:
-    """Sorts receipts to the jobs under way. Thread-safe."""
+    """Sorts receipts to the jobs under way, and tells the pace how quickly they come. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace | None = None) -> None:
+        self._pace = pace or Pace()
         self._changed = threading.Condition()
         self._by_study: dict[str, Job] = {}
         self._by_instance: dict[str, Job] = {}
@@ -85,8 +88,18 @@ class Arrivals:
             else:
                 owner.expected.discard(receipt.sop_instance_uid)
             job.receipts.append(receipt)
-            job.times.append(time.monotonic())
+            now = time.monotonic()
+            seconds = now - (job.times[-1] if job.times else job.began_at)
+            job.times.append(now)
+            self._pace.settled(now, receipt.size, seconds, len(self._by_study))
             self._changed.notify_all()
+
+    def came_elsewhere(self, job: Job, instances: int) -> None:
+        """Tell the pace how many instances another process received for a study that is over; nobody knows their sizes here."""
+        now = time.monotonic()
+        with self._changed:
+            for _ in range(instances):
+                self._pace.settled(now, 0, (now - job.began_at) / instances, len(self._by_study))
 
     def refuse(self, sop_instance_uid: str, error: VnaError) -> None:
         """Note that our store did not take an object. A full store ends the run; the first such error is kept."""

@@ -18,6 +18,7 @@ from vna.pull.arrivals import Arrivals
 from vna.pull.plan import PullOptions, plan
 from vna.pull.source import Listening, Method, Source, is_about_destination
 from vna.pull.study import Context, JournalReader, Pulled, pull_study
+from vna.schedule import MOST, Pace, PaceLimits
 
 STAGE = "pull"
 FAILURES_IN_A_ROW = 3
@@ -96,7 +97,8 @@ class _Pull:
         self._local = local
         self._options = options
         self._report = report
-        self._arrivals = Arrivals()
+        self._pace = Pace(PaceLimits(most=options.workers or MOST))
+        self._arrivals = Arrivals(self._pace)
         self._journal = JournalReader(archive, ledger)
         self._done: dict[str, Pulled] = {}
         self._locked = self._seen = self._bytes = 0
@@ -109,7 +111,11 @@ class _Pull:
             told = self._arrivals.sink(sink)
             is_move = options.method is Method.MOVE
             listening = stack.enter_context(Listening(self._archive, self._node, self._local, told)) if is_move else None
-            patience = Patience(attempts=options.attempts, first_wait_s=options.first_wait_s)
+            patience = Patience(
+                attempts=options.attempts,
+                first_wait_s=options.first_wait_s,
+                on_trouble=lambda: self._pace.refused(time.monotonic()),
+            )
             source = Source(self._node, self._local, options.method, told, listening, patience)
             settle_s = options.settle_s if is_move else 0.0
             self._work(
@@ -159,7 +165,7 @@ class _Pull:
                 context.listening.stop()
 
         work = Work(self._ledger.leases, STAGE, self._node.name, lambda lease: pull_study(context, lease), take, give_up)
-        work.run((study.study_instance_uid for study in due), self._options.workers)
+        work.run((study.study_instance_uid for study in due), self._options.workers or MOST, lambda: self._pace.target)
 
     def _take(self, worked: Worked[Pulled]) -> None:
         self._seen += 1

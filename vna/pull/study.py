@@ -74,7 +74,10 @@ def pull_study(context: Context, lease: Lease) -> Pulled:
     expected = [one for one in context.ledger.expected.of_study(lease.node, uid) if _is_wanted(one, context)]
     job = context.arrivals.open(uid, (one.sop_instance_uid for one in expected if not one.sha256))
     try:
-        return _Study(context, lease, expected, job).pull()
+        pulled = _Study(context, lease, expected, job).pull()
+        if pulled.instances and not job.receipts:
+            context.arrivals.came_elsewhere(job, pulled.instances)
+        return pulled
     finally:
         context.arrivals.close(job)
 
@@ -98,6 +101,7 @@ class _Study:
     def pull(self) -> Pulled:
         error: PeerError | None = None
         try:
+            self._ask_for_all_of_it()
             self._climb()
         except StoppedError:
             pass
@@ -119,6 +123,15 @@ class _Study:
             unsolicited=self._job.unexpected,
             error=error,
         )
+
+    def _ask_for_all_of_it(self) -> None:
+        """Ask once for the whole of a study whose instances could not all be listed: what comes is kept, expected or not."""
+        if not self._ledger.sources.is_open(self._lease.node, self._lease.study_instance_uid):
+            return
+        request = Request(self._lease.study_instance_uid)
+        self._settle([self._request(request, self._outstanding())], until_quiet=True)
+        if not self._arrivals.is_ending:
+            self._ledger.sources.mark_asked(self._lease)
 
     def _climb(self) -> None:
         """Ask for the study, then for what did not come, in smaller and smaller pieces. Raises PeerError and StoppedError."""
@@ -144,8 +157,11 @@ class _Study:
             self._reasons[instance.sop_instance_uid] = _reason(instance, answered)
         return answered
 
-    def _settle(self, answers: Sequence[Answered]) -> None:
-        """Wait until everything has come, or nothing has for long enough, or the source itself says that the rest will not."""
+    def _settle(self, answers: Sequence[Answered], *, until_quiet: bool = False) -> None:
+        """Wait until everything has come, or nothing has for long enough, or the source itself says that the rest will not.
+
+        With ``until_quiet`` nobody knows what everything is.
+        """
         if answers and all(answered.is_failure for answered in answers):
             self._take_receipts()  # should anything come late all the same, it is matched when the journal is read
             return
@@ -160,7 +176,7 @@ class _Study:
             elif self._job.times:
                 last = max(last, self._job.times[-1])
             left_s = last + self._job.quiet_s(self._context.settle_s) - time.monotonic()
-            if waiting <= failed or left_s <= 0:
+            if left_s <= 0 or (waiting <= failed and not until_quiet):
                 break
             self._arrivals.wait(min(left_s, POLL_S))
         self._take_receipts()
