@@ -10,6 +10,7 @@ from tests.support.instances import CT_IMAGE_STORAGE, MR_IMAGE_STORAGE, make_uid
 from tests.unit.pull.conftest import Site
 from vna.demo.faults import Faults
 from vna.errors import ConfigError, DimseStatusError, LockedError, PeerError, RefusedError, StoreFullError
+from vna.inventory import run as take_inventory
 from vna.pull import Method, PullOptions, plan, run
 
 BOTH = pytest.mark.parametrize("method", [Method.MOVE, Method.GET])
@@ -122,6 +123,21 @@ def test_images_that_the_inventory_did_not_list_are_kept_as_unsolicited(site: Si
     assert (result.instances, result.unsolicited) == (2, 1)
     assert [found.sop_instance_uid for found in site.ledger.objects.unsolicited("legacy")] == [hidden]
     assert site.figures() == {"expected": 3, "stored": 3, "pending": 3}
+
+
+@BOTH
+def test_a_study_whose_instances_cannot_be_listed_is_asked_for_as_a_whole_once(site: Site, method: Method) -> None:
+    for number in range(3):
+        site.fill("P1", 1, InstanceNumber=None, SOPInstanceUID=make_uid("unnumbered", number))
+    uids = set(site.pacs.objects())
+    site.fill("P2", 1)
+    site.pacs.faults = Faults(find_refuses_above=2)
+    take_inventory(site.ledger, site.node, site.local)
+    assert site.ledger.expected.of_study("legacy", make_uid("study", "P1")) == []
+    result = site.pull(method)
+    assert (result.studies, result.unsolicited) == (2, 3)
+    assert uids <= site.stored()
+    assert site.pull(method).studies == 0
 
 
 @BOTH
