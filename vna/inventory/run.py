@@ -194,7 +194,9 @@ class _Inventory:
     def _list_one(self, record: Mapping[str, str], prove: bool) -> tuple[Listing, Recorded]:
         study = _listed_study(record)
         listing = self._lister.list_study(study.study_instance_uid, record.get("NumberOfStudyRelatedSeries", ""), prove=prove)
-        recorded = self._ledger.sources.record_study(self._lease, study, listing.series, listing.instances)
+        recorded = self._ledger.sources.record_study(
+            self._lease, study, listing.series, listing.instances, whole=not listing.unproved
+        )
         _log.info("study %s lists %d instances", study.study_instance_uid, len(listing.instances))
         return listing, recorded
 

@@ -84,7 +84,7 @@ def plan(archive: Archive, ledger: Ledger, node: Node, options: PullOptions | No
 
 
 def _open_studies(ledger: Ledger, node: Node, chosen: set[str] | None, known: set[str]) -> list[StudyCount]:
-    """List the studies whose instances could not all be listed, so that nothing of them needs to be outstanding to ask for them."""
+    """List the studies whose instances could not all be listed: they are due although nothing of them may be outstanding."""
     found = ledger.sources.open_studies(node.name)
     return [
         StudyCount(uid, 0, 0, date)
