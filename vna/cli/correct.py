@@ -25,6 +25,13 @@ def _rule_options(function: _F) -> _F:
         click.option(
             "--threshold", type=click.FloatRange(0, 1), default=0.2, show_default=True, help="Largest share of studies."
         ),
+        click.option(
+            "--uids",
+            type=click.Choice(["refuse", "new", "merge"]),
+            default="refuse",
+            show_default=True,
+            help="What may become of UIDs.",
+        ),
         click.option("--text-is", "fallback", default="", metavar="TERM", help="Character set of text that is not in its own."),
         limit_option,
         where_option,
@@ -100,6 +107,30 @@ def revert(
     emit(result.as_json(), as_json=as_json, title="would revert" if dry_run else "reverted")
 
 
+@command.command("variants")
+@click.option(
+    "--policy",
+    type=click.Choice(["keep-first", "new-uid", "prefer-variant"]),
+    default="keep-first",
+    show_default=True,
+    help="Which of several objects under one UID goes on.",
+)
+@study_option
+@where_option
+@dry_run_option
+@json_option
+@click.pass_context
+def variants(ctx: click.Context, policy: str, studies: tuple[str, ...], where: str | None, dry_run: bool, as_json: bool) -> None:
+    """Decide about different objects that share a SOP Instance UID. Nothing is overwritten, and a decision can be taken back."""
+    from vna.correct import CorrectOptions, VariantPolicy, decide_variants
+
+    archive = open_archive(configuration(ctx))
+    with progress("variants", quiet=as_json) as report:
+        options = CorrectOptions(where=where, studies=studies)
+        result = decide_variants(archive, VariantPolicy(policy), options, dry_run=dry_run, report=report)
+    emit(result.as_json(), as_json=as_json, title="would decide" if dry_run else "decided")
+
+
 @command.command("materialise")
 @study_option
 @where_option
@@ -129,7 +160,7 @@ def _rules(given: dict[str, Any]) -> list[Any]:
 
 
 def _options(given: dict[str, Any]) -> Any:
-    from vna.correct import CorrectOptions
+    from vna.correct import CorrectOptions, UidPolicy
 
     return CorrectOptions(
         where=given["where"],
@@ -137,4 +168,5 @@ def _options(given: dict[str, Any]) -> Any:
         limit=given["limit"],
         threshold=given["threshold"],
         fallback_character_set=given["fallback"],
+        uids=UidPolicy(given["uids"]),
     )

@@ -4,35 +4,46 @@ from __future__ import annotations
 
 import getpass
 import time
+import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from vna.archive import Archive
+from vna.archive.effective import edited_elements, read_stored
 from vna.archive.revisions import Group, Revision, all_revisions, put_revision
-from vna.correct.plan import PlannedStudy, Tally, planned_studies
+from vna.correct.plan import FILEABLE, PlannedObject, PlannedStudy, Tally, check_policy, planned_studies
 from vna.correct.request import Rule
 from vna.correct.result import CorrectOptions, CorrectResult
+from vna.correct.uids import follow
 from vna.errors import RefusedError
 from vna.model import Progress, Report, silent
 from vna.part10.original import Attribution
+
+_SOP_INSTANCE_UID = (0x00080018,)
 
 
 def apply(archive: Archive, rules: Sequence[Rule], options: CorrectOptions, report: Report = silent) -> CorrectResult:
     """Write one revision for each study that a rule changes, the rules one after the other.
 
     Idempotent: what is in place already is not changed again. Each revision is durable before the next begins; a run that was
-    killed goes on where it stopped. Raises RefusedError, before anything is written, where the rules would touch more studies
-    than ``options.threshold`` allows.
+    killed goes on where it stopped. Where a rule changes UIDs, references to them follow in the same run, by revisions of the
+    referring studies (:mod:`vna.correct.uids`). Raises RefusedError, before anything is written, where the rules would touch more
+    studies than ``options.threshold`` allows, or do to UIDs what ``options.uids`` does not.
     """
     begun = time.monotonic()
     tally = Tally()
     for rule in rules:
+        check_policy(rule, options)
+    for rule in rules:
         attribution = Attribution(options.modifying_system, _date_time(), rule.reason, rule.source)
         due = [study for study in planned_studies(archive, rule, options, attribution) if study.objects or study.refusals]
         _guard(archive, rule, sum(bool(study.objects) for study in due), options)
+        if rule.changes_uids:
+            due = follow(archive, due, options.uids)
+        run = uuid.uuid4().hex if rule.changes_uids and sum(bool(study.objects) for study in due) > 1 else ""
         for number, study in enumerate(due, 1):
             if study.objects:
-                put_revision(archive.store, _revision(study, options, attribution))
+                put_revision(archive.store, _revision(study, options, attribution, run))
             tally.add(study, revisions=1 if study.objects else 0)
             report(Progress("correct", number, len(due)))
         archive.sync_revisions()
@@ -44,29 +55,80 @@ def revert(
 ) -> CorrectResult:
     """Take back active revisions: the one of that number of each selected study, or without a number all of them.
 
-    What leaves afterwards is as it was before, byte for byte. Raises ConfigError for a selection that names no study.
+    What leaves afterwards is as it was before, byte for byte. Revisions of other studies that belong to the same run - a UID and
+    the references to it - go with them. Raises RefusedError where a later revision needs one that would go, or where an object
+    would come back to a UID that another one has by now.
     """
     begun = time.monotonic()
-    if options.where:
-        rows = archive.select(options.where, options.studies, ("received_StudyInstanceUID",))
-        studies = sorted({str(row["received_StudyInstanceUID"]) for row in rows})
-    else:
-        studies = list(options.studies) or sorted(each.all[0].study_instance_uid for each in all_revisions(archive.store))
+    due = _due_for_revert(archive, options, number)
+    for study, found in due.items():
+        _check_revert(archive, study, found)
     objects: set[str] = set()
-    touched = changes = written = 0
-    for done, study in enumerate(studies, 1):
-        held = [each for each in archive.revisions(study).active if number in (None, each.number)]
-        for revision in reversed(held):
+    changes = written = 0
+    for done, (study, found) in enumerate(due.items(), 1):
+        for revision in reversed(found):
             if not dry_run:
-                put_revision(archive.store, _reversal(revision, options))
+                put_revision(archive.store, _reversal(study, revision, options))
             written += 1
             objects |= revision.objects
-            changes += sum(len(group.objects) * len(group.changes) for group in revision.groups)
-        touched += bool(held)
-        report(Progress("revert", done, len(studies)))
+            changes += sum(len(group.objects) * (len(group.changes) + len(group.uids)) for group in revision.groups)
+        report(Progress("revert", done, len(due)))
     if written and not dry_run:
         archive.sync_revisions()
-    return CorrectResult(touched, len(objects), changes, written, 0, seconds=time.monotonic() - begun)
+    return CorrectResult(len(due), len(objects), changes, written, 0, seconds=time.monotonic() - begun)
+
+
+def _due_for_revert(archive: Archive, options: CorrectOptions, number: int | None) -> dict[str, list[Revision]]:
+    """Give the active revisions to take back, by study; those of the same runs included, also of runs taken back in part."""
+    if options.where or options.studies:
+        rows = archive.select(options.where, options.studies, ("received_StudyInstanceUID",))
+        selected = sorted({str(row["received_StudyInstanceUID"]) for row in rows})
+    else:
+        selected = sorted(each.all[0].study_instance_uid for each in all_revisions(archive.store))
+    due: dict[str, list[Revision]] = {}
+    runs: set[str] = set()
+    for study in selected:
+        revisions = archive.revisions(study)
+        held = [each for each in revisions.active if number in (None, each.number)]
+        if held:
+            due[study] = held
+        runs |= {each.run for each in held if each.run}
+        runs |= {
+            each.run for each in revisions.all if each.run and each not in revisions.active and number in (None, each.number)
+        }
+    if runs:
+        for revisions in all_revisions(archive.store):
+            for each in revisions.active:
+                found = due.setdefault(each.study_instance_uid, [])
+                if each.run in runs and each not in found:
+                    found.append(each)
+    return {study: sorted(found, key=lambda each: each.number) for study, found in due.items() if found}
+
+
+def _check_revert(archive: Archive, study: str, due: Sequence[Revision]) -> None:
+    """Make sure that what would be left can be applied, and that no UID would then stand for two objects."""
+    revisions = archive.revisions(study)
+    left = revisions.without(frozenset(each.number for each in due))
+    moved: list[str] = []
+    for digest in sorted({digest for each in due for digest in each.objects}):
+        if any(change.path == _SOP_INSTANCE_UID for each in revisions.standing(digest) for change in each.group.changes):
+            moved.append(digest)
+        if left.standing(digest):
+            row = archive.query("SELECT path FROM instances WHERE sha256 = unhex(?)", [digest])[0]
+            with archive.open_object(row["path"]) as file:
+                try:
+                    edited_elements(read_stored(file), left.standing(digest))
+                except RefusedError as exc:
+                    raise RefusedError(
+                        f"a later revision of study {study} needs the one to revert: {exc}", hint="revert the later one too"
+                    ) from exc
+    if moved:
+        sql = f"""
+        SELECT count(*) AS n FROM instances a JOIN instances b ON b.SOPInstanceUID = a.received_SOPInstanceUID
+        WHERE list_contains(?, lower(hex(a.sha256))) AND b.sha256 <> a.sha256 AND b.{FILEABLE} AND a.received_{FILEABLE}
+        """
+        if archive.query(sql, [moved])[0]["n"]:
+            raise RefusedError("an object would come back to a SOP Instance UID that another one has by now")
 
 
 def _guard(archive: Archive, rule: Rule, touched: int, options: CorrectOptions) -> None:
@@ -80,39 +142,38 @@ def _guard(archive: Archive, rule: Rule, touched: int, options: CorrectOptions) 
         )
 
 
-def _revision(study: PlannedStudy, options: CorrectOptions, attribution: Attribution) -> Revision:
-    alike: dict[str, list[str]] = {}
-    changes = {}
+def _revision(study: PlannedStudy, options: CorrectOptions, attribution: Attribution, run: str) -> Revision:
+    alike: dict[str, list[PlannedObject]] = {}
     for planned in study.objects:
-        key = repr(planned.changes)
-        alike.setdefault(key, []).append(planned.sha256)
-        changes[key] = planned.changes
-    groups = tuple(Group(tuple(digests), changes[key]) for key, digests in alike.items())
+        alike.setdefault(repr((planned.changes, planned.uids)), []).append(planned)
+    groups = tuple(Group(tuple(each.sha256 for each in found), found[0].changes, found[0].uids) for found in alike.values())
     return Revision(
         study.study_instance_uid,
         0,
         _now(),
-        options.by or _user(),
+        options.by or user(),
         study.rule.name,
         attribution,
         groups,
+        run=run,
         read_as=options.fallback_character_set,
     )
 
 
-def _reversal(revision: Revision, options: CorrectOptions) -> Revision:
+def _reversal(study: str, revision: Revision, options: CorrectOptions) -> Revision:
     return Revision(
-        revision.study_instance_uid,
+        study,
         0,
         _now(),
-        options.by or _user(),
+        options.by or user(),
         "revert",
         Attribution(options.modifying_system, _date_time()),
         reverts=revision.number,
     )
 
 
-def _user() -> str:
+def user() -> str:
+    """Name whoever runs this, for the record."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -7,7 +7,9 @@ import time
 from vna.archive import Archive
 from vna.correct.result import CorrectOptions, CorrectResult
 from vna.errors import VnaError
-from vna.model import Outcome, Progress, Report, silent
+from vna.model import ObjectStatus, Outcome, Progress, Report, silent
+
+_FILEABLE = (ObjectStatus.STORED, ObjectStatus.FLAGGED)
 
 
 def materialise(archive: Archive, options: CorrectOptions, *, dry_run: bool = False, report: Report = silent) -> CorrectResult:
@@ -17,11 +19,14 @@ def materialise(archive: Archive, options: CorrectOptions, *, dry_run: bool = Fa
     """
     begun = time.monotonic()
     rows = archive.select(options.where, options.studies, ("sha256", "path", "received_StudyInstanceUID", "revision", "status"))
-    due = [row for row in rows if row["revision"] is not None]
+    due = [row for row in rows if row["revision"] is not None and row["status"] in _FILEABLE]
     studies, written, refusals = set(), 0, []
     for done, row in enumerate(due, 1):
         study = str(row["received_StudyInstanceUID"])
-        number = archive.revisions(study).number(row["sha256"])
+        revisions = archive.revisions(study)
+        if not any(each.changes or each.group.uids for each in revisions.standing(row["sha256"])):
+            continue
+        number = revisions.number(row["sha256"])
         path = f"{row['path'].removesuffix('.dcm')}.r{number}.dcm"
         try:
             if not archive.store.exists(path):

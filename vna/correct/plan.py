@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from vna.archive import Archive
 from vna.archive.effective import edited_elements, read_stored
 from vna.archive.revisions import ElementChange, StudyRevisions
-from vna.correct.request import Assignment, Rule
-from vna.correct.result import CorrectOptions, CorrectResult
+from vna.correct.request import Assignment, Rule, values_problem
+from vna.correct.result import CorrectOptions, CorrectResult, UidPolicy
 from vna.errors import ConfigError, RefusedError, VnaError
 from vna.model import Outcome, Progress, Report, silent
 from vna.part10.edit import Change, edit_elements
@@ -24,7 +24,8 @@ from vna.part10.raw import RawElement, by_tag, declared_character_set, read_elem
 from vna.part10.values import CharacterSetError
 
 _COLUMNS = ("sha256", "path", "received_StudyInstanceUID", "study_hash")
-_FILEABLE = "status IN ('stored', 'flagged')"
+FILEABLE = "status IN ('stored', 'flagged')"
+"""What may be corrected: everything but variants and quarantine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class PlannedObject:
     sha256: str
     path: str
     changes: tuple[ElementChange, ...]
+    uids: Mapping[str, str] = field(default_factory=dict)
+    """New UIDs (old -> new) of other objects, which its references follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,29 @@ def plan(archive: Archive, rules: Sequence[Rule], options: CorrectOptions, repor
 
     Raises ConfigError for SQL that cannot be understood.
     """
+    from vna.correct.uids import follow
+
     begun = time.monotonic()
     tally = Tally()
     attribution = Attribution(options.modifying_system, "", "CORRECT", "")
     for rule in rules:
-        for number, study in enumerate(planned_studies(archive, rule, options, attribution), 1):
+        check_policy(rule, options)
+        found: Iterable[PlannedStudy] = planned_studies(archive, rule, options, attribution)
+        if rule.changes_uids:
+            found = follow(archive, list(found), options.uids)
+        for number, study in enumerate(found, 1):
             tally.add(study, revisions=1 if study.objects else 0)
             report(Progress("plan", number, unit="studies"))
     return tally.result(time.monotonic() - begun)
+
+
+def check_policy(rule: Rule, options: CorrectOptions) -> None:
+    """Refuse a rule that changes UIDs where the options do not allow that."""
+    if rule.changes_uids and options.uids is UidPolicy.REFUSE:
+        raise RefusedError(
+            f"rule {rule.name} changes UIDs by which objects are known and referred to",
+            hint="--uids new gives UIDs that the archive does not hold; --uids merge also joins existing studies and series",
+        )
 
 
 def planned_studies(archive: Archive, rule: Rule, options: CorrectOptions, attribution: Attribution) -> Iterator[PlannedStudy]:
@@ -75,7 +93,7 @@ def planned_studies(archive: Archive, rule: Rule, options: CorrectOptions, attri
 
 def selected(archive: Archive, rule: Rule, options: CorrectOptions) -> list[dict[str, Any]]:
     """Select the objects that a rule may change, by study, each with its computed values as ``value_<n>``."""
-    conditions = [_FILEABLE]
+    conditions = [FILEABLE]
     conditions += [f"({text}\n)" for text in (options.where, rule.where) if text]
     params: list[object] = []
     if options.studies:
@@ -139,10 +157,14 @@ def _wanted(assignment: Assignment, row: Mapping[str, Any], number: int) -> Chan
         return Change(assignment.path, assignment.vr, assignment.values)
     value = row[f"value_{number}"]
     if value is None or value == "":
+        if problem := values_problem(assignment.path, assignment.vr, ()):
+            raise RefusedError(f"{assignment.name}: its SQL gives nothing: {problem}")
         return Change(assignment.path, assignment.vr, ())
     if not isinstance(value, str | int | float):
         raise ConfigError(f"{assignment.name}: its SQL gives {type(value).__name__}, not text or a number")
     values = tuple(value.split("\\")) if isinstance(value, str) else (value,)
+    if problem := values_problem(assignment.path, assignment.vr, values):
+        raise RefusedError(f"{assignment.name}: its SQL gives something else: {problem}")
     return Change(assignment.path, assignment.vr, values)
 
 
@@ -181,6 +203,8 @@ class Tally:
         for planned in study.objects:
             self._objects.add(planned.sha256)
             self._elements.update(names[change.path] for change in planned.changes)
+            if planned.uids:
+                self._elements["references"] += len(planned.uids)
 
     def result(self, seconds: float) -> CorrectResult:
         """Sum up."""

@@ -25,11 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from vna.errors import ConfigError
+from vna.part10.conformance import is_value
 
 _PART = re.compile(r"(?P<name>\w+)(\[(?P<item>\d+)\])?")
 _RULE_KEYS = ("name", "where", "reason", "source", "set", "remove")
 _REASONS = ("CORRECT", "COERCE")
 _NOT_EDITABLE = frozenset(("PixelData", "FloatPixelData", "DoubleFloatPixelData", "OriginalAttributesSequence"))
+_UID_PATHS = {(0x0020000D,): "StudyInstanceUID", (0x0020000E,): "SeriesInstanceUID", (0x00080018,): "SOPInstanceUID"}
+_UID_PATHS[0x00200052,] = "FrameOfReferenceUID"
 _CODED = frozenset(
     ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SamplesPerPixel", "NumberOfFrames")
 )
@@ -56,6 +59,11 @@ class Rule:
     reason: str = "CORRECT"
     source: str = ""
 
+    @property
+    def changes_uids(self) -> bool:
+        """Whether it changes UIDs that other objects refer to."""
+        return any(assignment.path in _UID_PATHS for assignment in self.assignments)
+
 
 def rule_of_settings(settings: Sequence[str], *, reason: str = "CORRECT", source: str = "") -> Rule:
     """Make one rule of ``KEYWORD=VALUE`` texts; an empty value makes the element zero-length, several are split at backslashes.
@@ -64,6 +72,7 @@ def rule_of_settings(settings: Sequence[str], *, reason: str = "CORRECT", source
     """
     problems: list[str] = []
     assignments = []
+    problems += _provenance_problems(source)
     for text in settings:
         name, sign, value = text.partition("=")
         if not sign:
@@ -107,6 +116,7 @@ def _rule(table: Any, number: int, problems: list[str]) -> Rule:
     reason = str(table.get("reason", "CORRECT"))
     if reason not in _REASONS:
         problems.append(f"reason must be {' or '.join(_REASONS)}")
+    problems += _provenance_problems(str(table.get("source", "")))
     assignments: list[Assignment | None] = []
     for name, value in _flattened(table.get("set", {}), problems):
         assignments.append(_valued(name, value, problems))
@@ -131,10 +141,14 @@ def _valued(name: str, value: Any, problems: list[str]) -> Assignment | None:
         if set(value) != {"sql"} or not isinstance(value.get("sql"), str):
             problems.append(f"{name}: a computed value reads {{ sql = '...' }}")
             return None
-        assignment = _assignment(name, (), problems)
+        assignment = _assignment(name, _COMPUTED, problems)
         return assignment and Assignment(assignment.path, assignment.vr, assignment.name, None, value["sql"])
     values = tuple(value) if isinstance(value, list) else (value,) if value != "" else ()
     return _assignment(name, values, problems)
+
+
+_COMPUTED: tuple[Any, ...] = ("",)
+"""In the place of values that are computed for each object."""
 
 
 def _assignment(name: str, values: tuple[Any, ...] | None, problems: list[str]) -> Assignment | None:
@@ -163,7 +177,31 @@ def _assignment(name: str, values: tuple[Any, ...] | None, problems: list[str]) 
     if vr == "SQ" and values:
         problems.append(f"{name}: set the elements of its items one by one")
         return None
+    found = "" if values is _COMPUTED else values_problem(tuple(path), vr, values)
+    if found:
+        problems.append(f"{name}: {found}")
+        return None
     return Assignment(tuple(path), vr, name, values)
+
+
+def values_problem(path: tuple[int, ...], vr: str, values: tuple[Any, ...] | None) -> str:
+    """Say what keeps these values from being new values of an element; nothing where they may be."""
+    from pydicom.datadict import dictionary_VM
+
+    if path in _UID_PATHS and not values and values is not None:
+        return "a UID that others refer to cannot be empty"
+    if path in _UID_PATHS and values is None and path != (0x00200052,):
+        return "an object without it cannot be filed"
+    if values and len(values) > 1 and dictionary_VM(path[-1]) == "1":
+        return "it holds one value only"
+    if not all(is_value(value, vr) for value in values or ()):
+        return f"that is no value of VR {vr} (PS3.5 6.2)"
+    return ""
+
+
+def _provenance_problems(source: str) -> list[str]:
+    is_fine = source.isascii() and source.isprintable() and len(source) <= 64 and "\\" not in source
+    return [] if is_fine else ["the source of previous values must be up to 64 ASCII characters"]
 
 
 def _nearest(word: str, known: Any) -> str:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from vna.model import Outcome
+
+
+class UidPolicy(StrEnum):
+    """What a rule may do to UIDs: nothing, give new ones that the archive does not hold, or also join existing studies."""
+
+    REFUSE = "refuse"
+    NEW = "new"
+    MERGE = "merge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +24,8 @@ class CorrectOptions:
 
     ``where`` and ``studies`` limit every rule. ``threshold`` is the share of the archive's studies above which
     :func:`vna.correct.apply` refuses; up to ``few`` studies there is no such guard. ``fallback_character_set`` is the value of
-    (0008,0005) by which text is read that is not in the set its object declares. ``by`` names who does it.
+    (0008,0005) by which text is read that is not in the set its object declares. ``by`` names who does it, ``uids`` says what
+    rules may do to the UIDs by which objects are known.
     """
 
     where: str | None = None
@@ -25,6 +35,7 @@ class CorrectOptions:
     few: int = 10
     fallback_character_set: str = ""
     by: str = ""
+    uids: UidPolicy = UidPolicy.REFUSE
     modifying_system: str = "VNA"
 
 

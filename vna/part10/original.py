@@ -7,33 +7,17 @@ Nonconforming Modified Attributes Sequence (0400,0551).
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from vna.part10.conformance import conforms
 from vna.part10.elements import ITEM, Encoding, StructureError, element_bytes, header_bytes, is_private, sequence_bytes, vr_of
 from vna.part10.raw import SPECIFIC_CHARACTER_SET, RawElement, read_items, sequence_of
 
 _PATIENT_ID, ISSUER_OF_PATIENT_ID = 0x00100020, 0x00100021
 CONTRIBUTING_EQUIPMENT = 0x0018A001
-
-_FORMS = {
-    b"DA": rb"(\d{8})?",
-    b"TM": rb"(\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?)?",
-    b"DT": rb"(\d{4}(\d{2}){0,5}(\.\d{1,6})?([+-]\d{4})?)?",
-    b"AS": rb"(\d{3}[DWMY])?",
-    b"UI": rb"((0|[1-9]\d*)(\.(0|[1-9]\d*))*)?",
-    b"IS": rb" *([+-]?\d{1,11})? *",
-    b"DS": rb" *([+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?)? *",
-    b"CS": rb"[A-Z0-9 _]{0,16}",
-    b"AE": rb"[\x20-\x5b\x5d-\x7e]{0,16}",
-    b"SH": rb"[^\\]{0,16}",
-    b"LO": rb"[^\\]{0,64}",
-}
-_CONFORMING = {vr: re.compile(form, re.DOTALL) for vr, form in _FORMS.items()}
-_LIMITS = {b"DS": 16, b"UI": 64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +48,7 @@ def original_attributes_item(
     nonconforming: list[bytes] = []
     for tag in sorted(tags):
         element = old.get(tag)
-        if element is None or _conforms(element):
+        if element is None or conforms(element):
             modified.append(element.raw if element else element_bytes(tag, vr_of(tag) or b"UN", b"", encoding))
         else:
             modified.append(element_bytes(tag, element.vr, b"", encoding))
@@ -123,20 +107,6 @@ def _our_equipment(encoding: Encoding) -> bytes:
         + element_bytes(0x0018A003, b"ST", b"Corrected attributes of the header", encoding)
         + sequence_bytes(0x0040A170, [code], encoding)
     )
-
-
-def _conforms(element: RawElement) -> bool:
-    """Tell whether the value is one that its VR allows, so that it may stand in the Modified Attributes Sequence."""
-    vr = element.vr or vr_of(element.tag)
-    form = _CONFORMING.get(vr)
-    if form is None or element.is_undefined:
-        return element.is_undefined or len(element.value) % 2 == 0
-    if len(element.value) % 2:
-        return False
-    if vr in (b"SH", b"LO") and not element.value.isascii():
-        return True  # the limit counts characters, and several bytes may be one
-    values = element.value.rstrip(b" \0").split(b"\\")
-    return all(form.fullmatch(value.rstrip(b" \0")) and len(value) <= _LIMITS.get(vr, 1 << 16) for value in values)
 
 
 def _selected(element: RawElement, encoding: Encoding) -> list[bytes]:

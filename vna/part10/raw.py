@@ -141,6 +141,8 @@ def read_runs(  # noqa: C901 - a hot loop: every call in it would cost more than
                 value_at, after = at + _HEADER, at + _HEADER + length
             else:
                 header = read_header(data, at, EXPLICIT_LE)
+                if not header[1]:
+                    return None  # an element without a VR, as in implicit VR
                 length, value_at, after = header[2], header[3], skip_value(data, header, EXPLICIT_LE)
             if tag == limit:
                 pieces.append(new(RawElement, (tag, vr, data[at:after], value_at - at, length == UNDEFINED)))

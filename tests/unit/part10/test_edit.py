@@ -11,9 +11,10 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from vna.part10.edit import Change, edit_header
+from vna.part10.edit import Change, NeedsAllError, edit_elements, edit_header, interest
 from vna.part10.elements import DEFLATED_UIDS, EXPLICIT_LE, IMPLICIT_LE, StructureError, encoding_of, read_header, skip_value
 from vna.part10.original import Attribution
+from vna.part10.raw import read_runs
 from vna.part10.values import CharacterSetError
 
 BY_US = Attribution("VNA", "20261124120000+0000", "CORRECT", "RIS")
@@ -177,3 +178,73 @@ def test_a_path_that_leads_nowhere_is_refused() -> None:
 def test_a_header_that_is_cut_off_is_refused() -> None:
     with pytest.raises(StructureError):
         edit_header(header_of(sample())[:-3], EXPLICIT_LE, DEMOGRAPHICS, BY_US)
+
+
+@pytest.mark.parametrize(("old", "new"), [(0x2000, 0), (0x0020, 0x2020), (0, 0x20)])
+def test_a_number_whose_bytes_look_like_padding_is_changed_all_the_same(old: int, new: int) -> None:
+    edited = edit_header(header_of(sample(SeriesNumber=1, PlanarConfiguration=old)), EXPLICIT_LE, [change_of(new)], BY_US)
+    assert read(edited.data).PlanarConfiguration == new
+
+
+def change_of(value: int) -> Change:
+    return Change((0x00280006,), "US", (value,))
+
+
+def test_of_an_element_that_is_there_twice_no_old_value_is_left() -> None:
+    header = header_of(sample())
+    twice = header + header[header.index(b"\x10\0\x20\0LO") :]
+    edited = edit_header(twice, EXPLICIT_LE, [Change((0x00100020,), "LO", ("NEW",))], BY_US)
+    assert edited.data.count(b"\x10\0\x20\0LO") == 2  # the new one, and the record of the old one
+    assert read(edited.data).PatientID == "NEW"
+
+
+def test_group_lengths_of_changed_groups_follow_and_others_stay() -> None:
+    header = header_of(sample(StudyID="1"))
+    at = header.index(b"\x10\0\x10\0PN")
+    group = header[at : header.index(b"\x20\0\x10\0SH")]
+    with_length = header[:at] + b"\x10\0\0\0UL\x04\0" + len(group).to_bytes(4, "little") + header[at:]
+    edited = edit_header(with_length, EXPLICIT_LE, [Change((0x00100020,), "LO", ("A LONGER ID",))], BY_US).data
+    start = edited.index(b"\x10\0\0\0UL")
+    length = int.from_bytes(edited[start + 8 : start + 12], "little")
+    assert edited[start + 12 + length :].startswith(b"\x18\0\x01\xa0SQ")
+
+
+def test_we_are_named_once_as_contributing_equipment() -> None:
+    first = edit_header(header_of(sample()), EXPLICIT_LE, [Change((0x00100020,), "LO", ("A",))], BY_US)
+    second = edit_header(first.data, EXPLICIT_LE, [Change((0x00100020,), "LO", ("B",))], BY_US)
+    (item,) = read(second.data).ContributingEquipmentSequence
+    assert item.Manufacturer == "vna"
+    assert item.PurposeOfReferenceCodeSequence[0].CodeValue == "109103"
+
+
+def test_a_new_character_set_is_that_of_new_values_and_relabels_the_old_ones() -> None:
+    header = header_of(sample(SpecificCharacterSet="ISO_IR 100", StudyDescription="Schädel")).replace(
+        "Schädel".encode("latin-1") + b" ", "Schädel".encode()
+    )
+    changes = [Change((0x00080005,), "CS", ("ISO_IR 192",)), Change((0x00100010,), "PN", ("Müller",))]
+    new = read(edit_header(header, EXPLICIT_LE, changes, BY_US).data)
+    assert (new.StudyDescription, str(new.PatientName)) == ("Schädel", "Müller")
+
+
+def test_a_single_byte_japanese_set_does_not_hold_kanji() -> None:
+    header = header_of(sample(SpecificCharacterSet="ISO_IR 13"))
+    edited = edit_header(header, EXPLICIT_LE, [Change((0x00100010,), "PN", ("山田",))], BY_US)
+    assert edited.is_converted
+    assert read(edited.data).PatientName == "山田"
+
+
+def test_runs_of_what_does_not_matter_make_no_difference() -> None:
+    count = 0
+    for path, raw, start, pixels, syntax in real_headers():
+        pieces = read_runs(raw[start:pixels], interest(DEMOGRAPHICS), frozenset((0x7FE00010,)), is_whole=True)
+        if pieces is None or encoding_of(syntax) != EXPLICIT_LE:
+            continue
+        assert b"".join(piece.raw for piece in pieces[0]) == raw[start:pixels]
+        try:
+            in_runs = edit_elements(pieces[0], EXPLICIT_LE, DEMOGRAPHICS, BY_US)
+        except NeedsAllError:
+            continue
+        assert in_runs.data == edit_header(raw[start:pixels], EXPLICIT_LE, DEMOGRAPHICS, BY_US).data, path
+        assert len(pieces[0]) < 40
+        count += 1
+    assert count > 30

@@ -1,0 +1,82 @@
+"""Objects as they leave: signatures, text in other sets, and headers that cannot be edited."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+
+import pydicom
+import pytest
+
+from tests.support.corpus import BASE, CT, EXPLICIT, IMAGE, PIXELS
+from tests.support.folders import quick_folder
+from tests.support.objects import WireObject, send
+from tests.unit.indexer.corpus import explicit, item
+from vna.archive import Archive
+from vna.archive.revisions import ElementChange, Group, Revision, put_revision
+from vna.errors import RefusedError
+from vna.part10.original import Attribution
+
+BY = Attribution("VNA", "20261124120000+0000")
+NEW_ID = (ElementChange((0x00100020,), "LO", {"vr": "LO", "Value": ["NEW"]}),)
+NEW_NAME = (ElementChange((0x00100010,), "PN", {"vr": "PN", "Value": [{"Alphabetic": "山田"}]}),)
+
+
+@pytest.fixture
+def archive() -> Iterator[Archive]:
+    with quick_folder() as folder:
+        yield Archive.create(str(folder / "a"))
+
+
+def corrected(archive: Archive, data_set: bytes, changes: tuple[ElementChange, ...] = NEW_ID, read_as: str = "") -> bytes:
+    """Store an object, correct it, and give the bytes that leave."""
+    with archive.sink() as sink:
+        receipt = send(sink, WireObject(CT, "1.2.3.4", EXPLICIT.decode(), data_set))
+    assert receipt.state in ("stored", "flagged", "duplicate")
+    put_revision(
+        archive.store, Revision("1.2.3", 0, "", "test", "test", BY, (Group((receipt.sha256,), changes),), read_as=read_as)
+    )
+    effective, file = archive.open_effective(receipt.path, receipt.sha256, "1.2.3")
+    with file:
+        content = file.read()
+    assert effective.size == len(content)
+    return content
+
+
+def test_digital_signatures_are_removed_and_recorded(archive: Archive) -> None:
+    mac = explicit(0x4FFE0001, b"SQ", item(explicit(0x04000005, b"US", struct.pack("<H", 1))))
+    signature = explicit(0xFFFAFFFA, b"SQ", item(explicit(0x04000005, b"US", struct.pack("<H", 1))))
+    padding = explicit(0xFFFCFFFC, b"OB", bytes(10))
+    content = corrected(archive, BASE + IMAGE + mac + PIXELS + signature + padding)
+    ds = pydicom.dcmread(io.BytesIO(content))
+    assert "MACParametersSequence" not in ds
+    assert "DigitalSignaturesSequence" not in ds
+    assert ds.PixelData == bytes(32)
+    assert content.endswith(padding)
+    prior = ds.OriginalAttributesSequence[0].ModifiedAttributesSequence[0]
+    assert prior.MACParametersSequence[0].MACIDNumber == prior.DigitalSignaturesSequence[0].MACIDNumber == 1
+
+
+def test_text_in_another_set_is_read_as_the_revision_says(archive: Archive) -> None:
+    at = BASE.index(b"\x10\0\x10\0")  # where the patient's name stands
+    head = explicit(0x00080005, b"CS", b"ISO_IR 13") + BASE[:at] + explicit(0x00081030, b"LO", b"Sch\xa0del")
+    wrong = head + BASE[at:]
+    with pytest.raises(RefusedError, match="character set") as caught:
+        corrected(archive, wrong + IMAGE + PIXELS, NEW_NAME)
+    assert "--text-is" in caught.value.hint
+    with quick_folder() as folder:
+        content = corrected(Archive.create(str(folder / "b")), wrong + IMAGE + PIXELS, NEW_NAME, read_as="ISO_IR 100")
+    ds = pydicom.dcmread(io.BytesIO(content))
+    assert (str(ds.PatientName), ds.StudyDescription) == ("山田", "Sch\xa0del")
+
+
+def test_a_header_that_stands_behind_the_pixels_is_not_edited(archive: Archive) -> None:
+    with pytest.raises(RefusedError, match="behind the pixel data"):
+        corrected(archive, PIXELS + BASE + IMAGE)
+
+
+def test_an_object_with_two_revisions_has_both_applied(archive: Archive) -> None:
+    corrected(archive, BASE + IMAGE + PIXELS)
+    ds = pydicom.dcmread(io.BytesIO(corrected(archive, BASE + IMAGE + PIXELS, NEW_NAME)))
+    assert (ds.PatientID, str(ds.PatientName), len(ds.OriginalAttributesSequence)) == ("NEW", "山田", 2)
