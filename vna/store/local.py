@@ -259,6 +259,8 @@ class LocalStore:
             try:
                 if isinstance(source, bytes):
                     self._operations.write(descriptor, source)
+                elif copy_to := getattr(source, "copy_to", None):
+                    copy_to(descriptor)
                 else:
                     while chunk := source.read(1 << 20):
                         self._operations.write(descriptor, chunk)

@@ -50,7 +50,7 @@ class Store(Protocol):
         """Store what is read from ``source`` to its end; False when the path is taken.
 
         What the source raises goes through to the caller, and nothing was stored then: a source that checks itself as it is read
-        is never stored wrongly.
+        is never stored wrongly. A source with a method ``copy_to(descriptor)`` may be asked to write itself.
         """
 
     def put_bytes(self, data: bytes, path: str) -> bool:
