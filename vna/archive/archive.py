@@ -19,6 +19,7 @@ from vna.errors import ConfigError, InstanceMissingError, RefusedError
 from vna.model import Receipt, Report, silent
 from vna.store import SYSTEM, LocalStore, Operations, is_local, local_path
 from vna.store.operations import store_errors
+from vna.store.room import Reserve
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -79,13 +80,22 @@ class Archive:
 
     # -- writing
 
-    def sink(self, *, durability: Durability = Durability.OBJECT, on_receipt: OnReceipt | None = None) -> ArchiveSink:
+    def sink(
+        self,
+        *,
+        durability: Durability = Durability.OBJECT,
+        on_receipt: OnReceipt | None = None,
+        reserve: Reserve | None = None,
+    ) -> ArchiveSink:
         """Open a sink with a journal writer of its own, after completing what dead writers left. The caller closes it.
 
+        It takes nothing more once only the ``reserve`` is free on the disk.
         Use it in the process that opened it: what holds its lock must end with that process.
         """
         self.sweep()
-        return ArchiveSink(self.store, self.root, operations=self._operations, durability=durability, on_receipt=on_receipt)
+        return ArchiveSink(
+            self.store, self.root, operations=self._operations, durability=durability, on_receipt=on_receipt, reserve=reserve
+        )
 
     def sweep(self) -> Recovered:
         """Complete what writers left that died, and remove their spool files; the living are not touched."""

@@ -28,6 +28,7 @@ from vna.errors import DigestMismatchError, StoreError
 from vna.model import ObjectStatus, Provenance, Receipt
 from vna.store import SYSTEM, Operations, Readable, SpoolFile, Store
 from vna.store.operations import store_errors
+from vna.store.room import Reserve
 
 OnReceipt = Callable[[Receipt, Provenance], None]
 
@@ -66,11 +67,12 @@ class ArchiveSink:
         operations: Operations = SYSTEM,
         durability: Durability = Durability.OBJECT,
         on_receipt: OnReceipt | None = None,
+        reserve: Reserve | None = None,
     ) -> None:
         self._store = store
         self._durability = durability
         self._on_receipt = on_receipt
-        self._writer = Writer(workspace, operations)
+        self._writer = Writer(workspace, operations, reserve)
         self._journal = JournalWriter(workspace / JOURNAL, self._writer.name, operations)
         self._lock = threading.Lock()
         self._unfinished: dict[str, _Pending] = {}

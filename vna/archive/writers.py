@@ -21,6 +21,7 @@ from vna.archive.layout import SPOOL
 from vna.store import SYSTEM, Operations, Spool
 from vna.store.locks import hold, release
 from vna.store.operations import APPEND_MODE, FOLDER_MODE, store_errors
+from vna.store.room import Reserve
 
 LOCK = "lock"
 INTENTS = "intents"
@@ -32,14 +33,14 @@ _NOTHING: set[str] = set()
 class Writer:
     """One living writer: its name, its spool and its intents. :meth:`leave` ends it."""
 
-    def __init__(self, workspace: Path, operations: Operations = SYSTEM) -> None:
+    def __init__(self, workspace: Path, operations: Operations = SYSTEM, reserve: Reserve | None = None) -> None:
         with store_errors("the spool could not be opened"), registration(workspace):
             self.name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}"
             self.folder = workspace / SPOOL / self.name
             self.folder.mkdir(mode=FOLDER_MODE)
             self._lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, APPEND_MODE)
             hold(self._lock)
-        self.spool = Spool(self.folder, operations)
+        self.spool = Spool(self.folder, operations, reserve)
         self.intents = Intents(self.folder, operations)
 
     def leave(self, *, clean: bool) -> None:

@@ -14,18 +14,23 @@ from pathlib import Path
 from vna.errors import StoreError
 from vna.store.hashing import LARGE, HashingThread, hashing_thread
 from vna.store.operations import FILE_MODE, SYSTEM, Operations, store_error, store_errors
+from vna.store.room import Reserve, Room
 
 SUFFIX = ".part"
+CHECK_EVERY = 64 << 20
+"""After so many bytes of one object it is asked again whether there is room."""
 
 
 class SpoolFile:
     """One file under a temporary name, hashed while it is written. Not thread-safe; :meth:`discard` or :meth:`close` ends it."""
 
-    __slots__ = ("_descriptor", "_digest", "_has_thread", "_operations", "_thread", "path", "size")
+    __slots__ = ("_check_at", "_descriptor", "_digest", "_has_thread", "_operations", "_room", "_thread", "path", "size")
 
-    def __init__(self, path: Path, operations: Operations, thread: HashingThread | None = None) -> None:
+    def __init__(self, path: Path, operations: Operations, thread: HashingThread | None = None, room: Room | None = None) -> None:
         self.path = path
         self.size = 0
+        self._room = room
+        self._check_at = CHECK_EVERY
         self._operations = operations
         self._digest = hashlib.sha256()
         self._thread = thread
@@ -44,6 +49,9 @@ class SpoolFile:
         else:
             self._digest.update(chunk)
         self.size += len(chunk)
+        if self.size >= self._check_at and self._room is not None:
+            self._check_at = self.size + CHECK_EVERY
+            self._room.check()
 
     def sha256(self) -> str:
         """Tell the SHA-256 of everything written so far, in hexadecimal."""
@@ -95,17 +103,19 @@ class SpoolFile:
 class Spool:
     """A folder of spool files that one writer alone fills. Thread-safe."""
 
-    def __init__(self, folder: Path, operations: Operations = SYSTEM) -> None:
+    def __init__(self, folder: Path, operations: Operations = SYSTEM, reserve: Reserve | None = None) -> None:
         self.folder = folder
+        self._room = Room(folder, reserve)
         self._prefix = f"{folder}/"
         self._operations = operations
         self._numbers = itertools.count(1)
         self._thread = hashing_thread()
 
     def create(self) -> SpoolFile:
-        """Open a new spool file (O_EXCL). Raises StoreFullError when there is no room for it."""
+        """Open a new spool file (O_EXCL). Raises StoreFullError when there is no room for it but the reserve."""
+        self._room.check()
         with store_errors("no spool file could be created"):
-            return SpoolFile(Path(f"{self._prefix}{next(self._numbers):08d}{SUFFIX}"), self._operations, self._thread)
+            return SpoolFile(Path(f"{self._prefix}{next(self._numbers):08d}{SUFFIX}"), self._operations, self._thread, self._room)
 
     def remove(self, path: Path) -> None:
         """Remove the spool name of a file that was published and recorded."""
