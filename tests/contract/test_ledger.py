@@ -1,8 +1,10 @@
-"""What the ledger promises, whatever the database under it."""
+"""What the ledger promises, whatever the database under it: SQLite, and PostgreSQL from Debian's package."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,8 @@ B1 = ref("1.2", "1.2.1", 1)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite") as opened:
+def ledger(ledger_url: str, tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.open(ledger_url, folder=tmp_path) as opened:
         yield opened
 
 
@@ -294,9 +296,8 @@ def test_the_last_inventory_is_remembered_with_its_windows(ledger: Ledger) -> No
     assert ledger.status().inventories == {"legacy": True}
 
 
-def test_two_holders_cannot_have_one_study(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/ledger.sqlite"
-    with Ledger.open(url) as one, Ledger.open(url) as two:
+def test_two_holders_cannot_have_one_study(ledger_url: str) -> None:
+    with Ledger.open(ledger_url) as one, Ledger.open(ledger_url) as two:
         lease = one.leases.claim("pull", "legacy", "1.1")
         with pytest.raises(LockedError):
             two.leases.claim("pull", "legacy", "1.1")
@@ -326,3 +327,58 @@ def test_a_certificate_is_remembered(ledger: Ledger) -> None:
     ledger.outcomes.record_certificate("target", "one.json", "d1")
     ledger.outcomes.record_certificate("target", "two.json", "d2")
     assert ledger.outcomes.last_certificate("target") == ("two.json", "d2")
+
+
+def test_of_racing_claims_exactly_one_is_granted_and_no_token_is_given_twice(ledger_url: str) -> None:
+    ledgers = [Ledger.open(ledger_url) for _ in range(4)]
+    try:
+        for study in range(5):
+            with ThreadPoolExecutor(len(ledgers)) as pool:
+                granted = [one for one in pool.map(lambda each, s=study: claim(each, f"1.{s}"), ledgers) if one is not None]
+            assert len(granted) == 1
+        tokens = [ledger.leases.claim("verify", f"node {i}").token for i, ledger in enumerate(ledgers * 5)]
+        assert len(set(tokens)) == len(tokens)
+    finally:
+        for each in ledgers:
+            each.close()
+
+
+def claim(ledger: Ledger, study: str) -> int | None:
+    """Claim a study; None when another has it."""
+    try:
+        return ledger.leases.claim("pull", "legacy", study).token
+    except LockedError:
+        return None
+
+
+def test_rows_that_several_absorb_at_once_in_any_order_are_counted_once(ledger_url: str) -> None:
+    rows = [row(ref(f"1.{study}", f"1.{study}.1", n), writer=f"w{n % 3}") for study in range(20) for n in range(50)]
+    ledgers = [Ledger.open(ledger_url) for _ in range(4)]
+    list_study(ledgers[0], "legacy", [ref("1.7", "1.7.1", n) for n in range(50)])
+    try:
+        with ThreadPoolExecutor(len(ledgers)) as pool:
+            added = list(pool.map(lambda each: each.absorb(random.sample(rows, len(rows))), ledgers))
+        assert sum(added) == len(rows)
+        assert figures(ledgers[0])["stored"] == len(rows)
+    finally:
+        for each in ledgers:
+            each.close()
+
+
+def test_ledgers_that_are_opened_for_the_first_time_at_once_all_open(ledger_url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for opened in pool.map(lambda _: Ledger.open(ledger_url), range(4)):
+            opened.close()
+
+
+def test_values_that_a_peer_may_send_are_kept_as_they_are(ledger: Ledger) -> None:
+    strange = ListedStudy("1.9", study_description="\u5c71^\u592a\u90ce \\ % ' \" \U0001f600", accession_number="A" * 64)
+    with ledger.leases.held("inventory", "legacy") as lease:
+        ledger.sources.record_study(lease, strange, [], [])
+    assert ledger.studies_where("legacy", f"AccessionNumber = '{'A' * 64}'") == ["1.9"]
+
+
+def test_sizes_above_four_gigabytes_are_kept(ledger: Ledger) -> None:
+    ledger.absorb([row(A1, size=5 << 32, seq=1 << 40)])
+    assert ledger.positions() == {"w1": 1 << 40}
+    assert figures(ledger)["stored"] == 1

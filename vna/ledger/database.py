@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, select
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
@@ -20,6 +20,8 @@ from vna.ledger.tables import SCHEMA_VERSION, about, metadata
 
 BUSY_TIMEOUT_S = 60
 _SQLITE_WRITE = "vna_write"
+_CREATING = 0x766E61
+"""Number of the lock under which the tables are made in PostgreSQL."""
 
 
 def now() -> str:
@@ -36,6 +38,8 @@ class Database:
         self.dialect = self._engine.dialect.name
         if not self._has_schema():
             with self.write() as conn:
+                if self.dialect == "postgresql":
+                    conn.execute(select(func.pg_advisory_xact_lock(_CREATING)))  # or two that open it first collide
                 metadata.create_all(conn)
                 self.insert_new(conn, about, [{"name": "schema", "value": str(SCHEMA_VERSION)}])
 
@@ -85,7 +89,8 @@ class Database:
         """Insert rows whose primary key is not there yet, leave the others as they are, and say how many were new."""
         if not rows:
             return 0
-        return conn.execute(self._insert(table).on_conflict_do_nothing(), [dict(row) for row in rows]).rowcount
+        statement = self._insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+        return conn.execute(statement, _in_order(table, rows)).rowcount
 
     def upsert(
         self, conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], changes: Callable[[Any], Mapping[str, Any]]
@@ -96,11 +101,17 @@ class Database:
         statement = self._insert(table)
         keys = list(table.primary_key.columns)
         statement = statement.on_conflict_do_update(index_elements=keys, set_=dict(changes(statement.excluded)))
-        conn.execute(statement, [dict(row) for row in rows])
+        conn.execute(statement, _in_order(table, rows))
 
     def _insert(self, table: Table) -> Any:
         """Build an INSERT that knows ON CONFLICT: the one construct for which SQLAlchemy asks for the dialect."""
         return postgresql.insert(table) if self.dialect == "postgresql" else sqlite.insert(table)
+
+
+def _in_order(table: Table, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Sort rows by their primary key: two transactions that lock the same rows in different orders would wait for each other."""
+    keys = [column.name for column in table.primary_key.columns]
+    return sorted((dict(row) for row in rows), key=lambda row: [row.get(key, "") for key in keys])
 
 
 def _engine(url: str) -> Engine:

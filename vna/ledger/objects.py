@@ -172,7 +172,7 @@ class Objects:
             last[row.writer] = max(row.seq, last.get(row.writer, row.seq))
         rows = [{"writer": writer, "seq": seq} for writer, seq in last.items()]
         self._database.insert_new(conn, journal_positions, rows)
-        for writer, seq in last.items():
+        for writer, seq in sorted(last.items()):  # in one order everywhere, so that nobody waits in a circle
             behind = and_(journal_positions.c.writer == writer, journal_positions.c.seq < seq)
             conn.execute(update(journal_positions).where(behind).values(seq=seq))
 
@@ -241,6 +241,6 @@ def _match_exactly(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
             "digest": row["sha256"],
             "is_fileable": row["status"] in FILEABLE,
         }
-        for row in candidates
+        for row in sorted(candidates, key=lambda row: (row["study_instance_uid"], row["sop_instance_uid"], row["sha256"]))
     ]
     conn.execute(statement, parameters)

@@ -7,6 +7,7 @@ is compared. Every row is explained by something outside: an inventory's answers
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -28,7 +29,7 @@ about = Table("about", metadata, Column("name", String(64), primary_key=True), C
 """``schema`` (the version of these tables) and other single values."""
 
 counters = Table(
-    "counters", metadata, Column("name", String(64), primary_key=True), Column("value", Integer, nullable=False, default=0)
+    "counters", metadata, Column("name", String(64), primary_key=True), Column("value", BigInteger, nullable=False, default=0)
 )
 """Numbers that only grow: ``fence`` gives each lease its token."""
 
@@ -109,7 +110,7 @@ objects = Table(
     Column("sop_class_uid", String(128), nullable=False),
     Column("transfer_syntax_uid", String(128), nullable=False),
     Column("path", Text, nullable=False),
-    Column("size", Integer, nullable=False),
+    Column("size", BigInteger, nullable=False),
     Column("status", String(16), nullable=False),
     Column("codes", Text, nullable=False),
     Column("source", String(64), nullable=False),
@@ -134,7 +135,7 @@ journal_positions = Table(
     "journal_positions",
     metadata,
     Column("writer", String(128), primary_key=True),
-    Column("seq", Integer, nullable=False),
+    Column("seq", BigInteger, nullable=False),
 )
 """How far each journal writer's rows have been absorbed."""
 
@@ -191,7 +192,7 @@ leases = Table(
     Column("node", String(64), nullable=False),
     Column("study_instance_uid", String(128), nullable=False),
     Column("owner", String(255), nullable=False),
-    Column("token", Integer, nullable=False),
+    Column("token", BigInteger, nullable=False),
     Column("expires_at", Float, nullable=False),
     PrimaryKeyConstraint("stage", "node", "study_instance_uid"),
 )
