@@ -43,6 +43,13 @@ def _rule_options(function: _F) -> _F:
             metavar="FILE",
             help="Rules, TOML.",
         ),
+        click.option(
+            "--decisions",
+            "decisions_file",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="Accepted pairs of `vna reconcile`.",
+        ),
         click.option("--set", "settings", multiple=True, metavar="KEYWORD=VALUE", help="A new value; may be repeated."),
     ):
         function = option(function)
@@ -152,11 +159,32 @@ def _rules(given: dict[str, Any]) -> list[Any]:
     from vna.correct import load_rules, rule_of_settings
 
     rules = list(load_rules(given["rules_file"])) if given["rules_file"] else []
+    if given["decisions_file"]:
+        rules.append(_decided(given["decisions_file"]))
     if given["settings"]:
         rules.append(rule_of_settings(given["settings"], reason=given["reason"], source=given["source"]))
     if not rules:
-        raise ConfigError("nothing to correct is named", hint="--set KEYWORD=VALUE or --rules FILE")
+        raise ConfigError("nothing to correct is named", hint="--set KEYWORD=VALUE, --rules FILE or --decisions FILE")
     return rules
+
+
+def _decided(path: Path) -> Any:
+    """Read the accepted pairs of a decision file as a rule; say which studies it is silent about, and why."""
+    from vna.correct import Decided, rule_of_decisions
+    from vna.reconcile.decisions import proposals, read_decisions
+
+    pairs = (
+        Decided(
+            str(row["pacs_StudyInstanceUID"] or row["pacs_key"]),
+            {keyword: new for keyword, (_, new) in proposals(row).items()},
+            str(row["ris_AccessionNumber"] or "") if row["level"] == "exam" else "",
+        )
+        for row in read_decisions(path).accepted()
+    )
+    rule, refusals = rule_of_decisions(pairs)
+    for refusal in refusals:
+        click.echo(f"left out: study {refusal.key}: {refusal.code}: {refusal.detail}", err=True)
+    return rule
 
 
 def _options(given: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ stands for it.
 """
 
 from vna.correct.apply import apply, revert
+from vna.correct.decided import Decided, rule_of_decisions
 from vna.correct.materialise import materialise
 from vna.correct.plan import plan
 from vna.correct.request import load_rules, rule_of_settings
@@ -19,6 +20,7 @@ from vna.correct.variants import VariantPolicy, decide_variants
 __all__ = [
     "CorrectOptions",
     "CorrectResult",
+    "Decided",
     "UidPolicy",
     "VariantPolicy",
     "apply",
@@ -27,5 +29,6 @@ __all__ = [
     "materialise",
     "plan",
     "revert",
+    "rule_of_decisions",
     "rule_of_settings",
 ]

@@ -132,7 +132,7 @@ def _check_revert(archive: Archive, study: str, due: Sequence[Revision]) -> None
 
 
 def _guard(archive: Archive, rule: Rule, touched: int, options: CorrectOptions) -> None:
-    if touched <= options.few:
+    if rule.by_study is not None or touched <= options.few:  # decisions name each study, so none is touched by mistake
         return
     total = int(archive.query("SELECT count(DISTINCT received_StudyInstanceUID) AS n FROM instances")[0]["n"])
     if total and touched / total > options.threshold:

@@ -96,9 +96,12 @@ def selected(archive: Archive, rule: Rule, options: CorrectOptions) -> list[dict
     conditions = [FILEABLE]
     conditions += [f"({text}\n)" for text in (options.where, rule.where) if text]
     params: list[object] = []
-    if options.studies:
+    chosen = options.studies
+    if rule.by_study is not None:
+        chosen = tuple(study for study in rule.by_study if not chosen or study in chosen)
+    if chosen or rule.by_study is not None:
         conditions.append("list_contains(?, received_StudyInstanceUID)")
-        params.append(list(options.studies))
+        params.append(list(chosen))
     computed = [f", ({each.sql}\n) AS value_{number}" for number, each in enumerate(rule.assignments) if each.sql]
     names = ", ".join(f'"{name}"' for name in _COLUMNS)
     sql = f"SELECT {names}{''.join(computed)} FROM instances WHERE {' AND '.join(conditions)}"
@@ -133,7 +136,8 @@ def _object(
     with archive.open_object(row["path"]) as file:
         stored = read_stored(file)
     before, encoding = edited_elements(stored, revisions.standing(row["sha256"])), stored.encoding
-    wanted = [_wanted(assignment, row, number) for number, assignment in enumerate(rule.assignments)]
+    study = str(row["received_StudyInstanceUID"])
+    wanted = [_wanted(assignment, row, number) for number, assignment in enumerate(rule.assignments_of(study))]
     try:
         result = edit_elements(
             before,
@@ -199,7 +203,7 @@ class Tally:
         self._revisions += revisions
         if study.objects:
             self._studies.add(study.study_instance_uid)
-        names = {assignment.path: assignment.name for assignment in study.rule.assignments}
+        names = {each.path: each.name for each in study.rule.assignments_of(study.study_instance_uid)}
         for planned in study.objects:
             self._objects.add(planned.sha256)
             self._elements.update(names[change.path] for change in planned.changes)

@@ -58,6 +58,12 @@ class Rule:
     where: str = ""
     reason: str = "CORRECT"
     source: str = ""
+    by_study: Mapping[str, tuple[Assignment, ...]] | None = None
+    """Study Instance UID received -> what that study gets, where each is decided by itself; no other study is touched then."""
+
+    def assignments_of(self, study_instance_uid: str) -> tuple[Assignment, ...]:
+        """Give what one study gets."""
+        return self.assignments if self.by_study is None else self.by_study.get(study_instance_uid, ())
 
     @property
     def changes_uids(self) -> bool:
@@ -149,6 +155,15 @@ def _valued(name: str, value: Any, problems: list[str]) -> Assignment | None:
 
 _COMPUTED: tuple[Any, ...] = ("",)
 """In the place of values that are computed for each object."""
+
+
+def assignment_of(keyword: str, values: tuple[Any, ...]) -> Assignment:
+    """Make the assignment of one keyword. Raises ConfigError for a value that its VR cannot take, or what may not be edited."""
+    problems: list[str] = []
+    assignment = _assignment(keyword, values, problems)
+    if assignment is None or problems:
+        raise ConfigError(problems)
+    return assignment
 
 
 def _assignment(name: str, values: tuple[Any, ...] | None, problems: list[str]) -> Assignment | None:
