@@ -27,6 +27,7 @@ COMMANDS = {
     "receive": "Run a Storage SCP that files what it is sent.",
     "index": "Build, rebuild, inspect and query the index.",
     "validate": "Check every stored instance and list the findings.",
+    "correct": "Correct headers as data that can be taken back.",
     "forward": "Send what is due to a target.",
     "verify": "Prove that a target holds what was forwarded, and write the certificate.",
     "scrub": "Read every object again, compare digests, repair from a good copy.",
