@@ -28,6 +28,8 @@ from vna.verify.compare import differences, joined
 
 _IN_MEMORY = 16 << 20
 _CHUNK = 1 << 20
+SECOND_COPY = "SECOND_COPY"
+"""Stands before the names of what differs where the target holds the right object, and another under the same UID beside it."""
 
 
 class Verdict(StrEnum):
@@ -145,9 +147,11 @@ class Comparer:
             found = {sha256: Compared(Verdict.IDENTICAL) for sha256 in same}
         else:
             for one in group:
-                if batch.results.get(one.sha256, _UNKNOWN).verdict is Verdict.DIFFERENT:
+                if one.revision or batch.results.get(one.sha256, _UNKNOWN).verdict is Verdict.DIFFERENT:
                     found[one.sha256] = self._compare(one, file)
         with self._changed:
+            if len(group) == 1 and group[0].revision:
+                found = {group[0].sha256: _together(batch.results.get(group[0].sha256), found[group[0].sha256])}
             batch.results.update(found)
             batch.last = time.monotonic()
             self._changed.notify_all()
@@ -160,6 +164,18 @@ class Comparer:
 
 
 _UNKNOWN = Compared(Verdict.DIFFERENT)
+
+
+def _together(before: Compared | None, now: Compared) -> Compared:
+    """Judge a corrected object of which a target gives back several copies: one with other values beside it is a difference.
+
+    A target that keys its objects by Patient ID keeps the old one under the old patient.
+    """
+    if before is None or (before.verdict is Verdict.DIFFERENT) == (now.verdict is Verdict.DIFFERENT):
+        return now
+    wrong = before if before.verdict is Verdict.DIFFERENT else now
+    names = wrong.names if SECOND_COPY in wrong.names else (SECOND_COPY, *wrong.names)
+    return Compared(Verdict.DIFFERENT, names)
 
 
 class _Returned:
