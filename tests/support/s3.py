@@ -139,10 +139,8 @@ def _end(service: S3Service) -> None:
 def _seaweedfs(folder: Path, port: int) -> list[str]:
     (folder / "s3.json").write_text(json.dumps(_IDENTITY))
     ports = {name: free_port() for name in ("master.port", "volume.port", "filer.port")}
-    ports |= {name.replace(".port", ".port.grpc"): free_port() for name in ports} | {
-        "s3.port.grpc": free_port(),
-        "s3.port.iceberg": free_port(),
-    }
+    ports |= {name.replace(".port", ".port.grpc"): free_port() for name in ports} | {"s3.port.grpc": free_port()}
+    ports |= {"s3.port.iceberg": 0, "s3.port.lance": 0}  # services of it that we do not need
     program = weed()
     assert program is not None
     return [

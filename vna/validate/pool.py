@@ -41,7 +41,7 @@ class Setting:
 def start(setting: Setting) -> None:
     """Prepare this process for checking: what a pool's workers run first."""
     global _store, _seconds
-    _store = open_store(setting.url, setting.storage_options)
+    _store = open_store(setting.url, setting.storage_options, writing=False)
     _seconds = setting.seconds
     use_tables(setting.tables)
 
@@ -78,7 +78,8 @@ def check_all(
         for batch in batches:
             yield check(batch)
         return
-    open_store(setting.url, setting.storage_options)  # what is wrong with it is to be said here, not by a dying worker
+    # What is wrong with the store is to be said here, not by a dying worker.
+    open_store(setting.url, setting.storage_options, writing=False)
     broken: list[list[Work]] = []
     remaining = iter(batches)
     while True:
