@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import TRUNCATED
 from tests.support.certificates import Authority
-from tests.support.instances import data_set_of, make_instance, real_image, real_image_files, write_instance
+from tests.support.instances import data_set_of, make_instance, make_uid, real_image, real_image_files, write_instance
 from tests.support.peers import require_peer, storescp
 from tests.support.sending import send_files
 from tests.support.sinks import MemorySink
@@ -100,6 +100,19 @@ def test_private_classes_and_syntaxes_pass_through(scp: StorageScp, sink: Memory
     (arrived,) = sink.arrived
     assert arrived.sop_class_uid == "1.2.840.113619.4.26"
     assert arrived.data_set == data_set_of(path)
+
+
+def test_600_objects_of_300_classes_arrive_on_several_associations(scp: StorageScp, sink: MemorySink, tmp_path: Path) -> None:
+    files = []
+    for n in range(600):
+        ds = make_instance(InstanceNumber=n, SOPClassUID=f"1.2.840.113619.4.{n % 300}", SOPInstanceUID=make_uid("many", n))
+        ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+        files.append(write_instance(tmp_path / f"{n}.dcm", ds))
+    files.sort(key=lambda path: int(path.stem) % 300)
+    sent = send_files("127.0.0.1", scp.port, "VNA", files)
+    assert {item.status for item in sent} == {0}
+    assert sink.data_sets == {make_uid("many", int(path.stem)): data_set_of(path) for path in files}
 
 
 @pytest.mark.parametrize("pdu", [4096, 16384, 131072])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,7 +12,18 @@ import pytest
 
 from tests.conftest import LoadedDatabase
 from tests.support.instances import data_set_of, real_image_files
-from tests.support.peers import OrthancPeer, Peer, Received, dcmqrscp, free_port, orthanc, sent_by, storescp
+from tests.support.peers import (
+    OrthancPeer,
+    Peer,
+    Received,
+    dcmqrscp,
+    free_port,
+    move_study,
+    orthanc,
+    read_received,
+    sent_by,
+    storescp,
+)
 from tests.support.sinks import MemorySink
 from vna.dimse.echo import echo
 from vna.dimse.find import Finder, find, finder
@@ -102,6 +114,29 @@ def test_a_move_brings_what_storescp_receives(source: Source) -> None:
     assert completed == len(sink.arrived)
     assert {a.provenance.calling_ae_title for a in sink.arrived} == {source.peer.ae_title}
     assert {a.provenance.move_originator for a in sink.arrived} == {OURS}
+
+
+def test_movescu_has_a_peer_send_to_us_what_it_sends_to_storescp(source: Source) -> None:
+    sink = MemorySink()
+    with storage_scp(Local(ae_title=OURS), sink, port=source.port):
+        for study in source.studies:
+            move_study(source.peer, study, OURS)
+    arrived = {a.sop_instance_uid: Received(a.sop_instance_uid, a.transfer_syntax_uid, a.data_set) for a in sink.arrived}
+    assert arrived == source.sends
+
+
+def test_what_getscu_gets_is_what_we_get(source: Source, tmp_path: Path) -> None:
+    study = next(iter(source.studies))
+    command = ["getscu", "-S", "+B", "-aec", source.peer.ae_title, "-od", str(tmp_path), "127.0.0.1", str(source.peer.port)]
+    keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}"]
+    subprocess.run([*command, *keys], check=True, capture_output=True, timeout=120)
+    theirs = {uid: item.data_set for uid, item in read_received(tmp_path).items()}
+    classes = {image.sop_class_uid for image in real_image_files() if image.study_instance_uid == study}
+    sink = MemorySink()
+    contexts = dict.fromkeys(classes, UNCOMPRESSED[:1])
+    get(source.peer.node(), Local(), {"StudyInstanceUID": study}, contexts, sink, Provenance("legacy"))
+    assert theirs
+    assert sink.data_sets == theirs
 
 
 def test_a_get_brings_what_a_move_brings_in_the_syntaxes_that_we_propose(source: Source) -> None:

@@ -55,8 +55,9 @@ def access_list(local: Local) -> AccessList:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether every address of ``host`` is this machine's own; '' means all interfaces, which is not."""
-    return bool(host) and all(network.network_address.is_loopback for network in _networks(host))
+    """Say whether every address of ``host`` is this machine's own; '' means all interfaces, and an unknown name may mean any."""
+    networks = _networks(host) if host else ()
+    return bool(networks) and all(network.network_address.is_loopback for network in networks)
 
 
 def _entry(text: str, problems: list[str]) -> tuple[str, tuple[Network, ...]]:

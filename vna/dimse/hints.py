@@ -94,6 +94,11 @@ def ended(exc: pdus.AssociationEnd, node: Node, doing: str) -> PeerError:
 
 
 def _end_hint(exc: pdus.AssociationEnd, doing: str, node: Node) -> str:
+    if doing == NEGOTIATING and node.tls_ca:
+        return (
+            f"{node.host}:{node.port} ends TLS connections at once: it wants a certificate of ours that its authority signed "
+            "(tls_certificate and tls_key in [local]), or it accepts certain addresses only"
+        )
     if doing == NEGOTIATING:
         return (
             f"{node.host}:{node.port} takes connections but ends them at once: it is no DICOM port, it speaks TLS only "
