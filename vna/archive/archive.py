@@ -13,6 +13,7 @@ from vna.archive.journal import read_journal
 from vna.archive.layout import JOURNAL
 from vna.archive.readme import README
 from vna.archive.recovery import Recovered, recover
+from vna.archive.revision_files import revised_studies
 from vna.archive.rows import JournalRow
 from vna.archive.sink import ArchiveSink, Durability, OnReceipt, foresee, now
 from vna.errors import ConfigError, InstanceMissingError, RefusedError
@@ -155,10 +156,10 @@ class Archive:
         Each object comes with the number of the last revision that concerns it, and the status that a standing decision about
         its UID gives it ('' for none).
         """
-        from vna.archive.revisions import read_revisions, revised_studies
-
         for folder, numbers in revised_studies(self.store):
             if numbers[-1] > known.get(folder, 0):
+                from vna.archive.revisions import read_revisions  # it reads data elements, which takes long to import
+
                 found = read_revisions(self.store, folder, numbers)
                 digests = sorted({digest for revision in found.all for digest in revision.objects})
                 yield folder, numbers[-1], {digest: (found.number(digest), found.status(digest, "")) for digest in digests}

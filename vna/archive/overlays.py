@@ -14,7 +14,8 @@ from indexer.columns import APPLIED_AT, OVERLAYS, REVISION
 from indexer.row import index_row
 from indexer.table import Segment, Table
 from vna.archive.effective import edited_elements, read_stored, scan
-from vna.archive.revisions import Revision, StudyRevisions, read_revisions, revised_studies
+from vna.archive.revision_files import revised_studies
+from vna.archive.revisions import Revision, StudyRevisions, read_revisions
 from vna.errors import VnaError
 from vna.store import Store
 

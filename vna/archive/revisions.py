@@ -9,20 +9,19 @@ so every state of a study that was ever sent has a number of its own, and nothin
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import groupby
 from typing import Any, cast
 
 from vna.archive.layout import path_part, study_prefix
+from vna.archive.revision_files import REVISIONS, revised_studies
 from vna.errors import StoreError
 from vna.part10.edit import Change, interest
 from vna.part10.json_model import json_values
 from vna.part10.original import Attribution
 from vna.store import Store
 
-REVISIONS = "revisions"
 FORMAT = 1
 _ATTEMPTS = 100
 
@@ -152,15 +151,6 @@ def revisions_of(store: Store, study_instance_uid: str) -> StudyRevisions:
 @lru_cache(maxsize=64)
 def _read(store: Hashable, folder: str, numbers: tuple[int, ...]) -> StudyRevisions:
     return read_revisions(cast("Store", store), folder, numbers)
-
-
-def revised_studies(store: Store) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Name the folder of every study that has revisions, with their numbers, without reading any."""
-    for folder, paths in groupby(store.list(REVISIONS), key=lambda path: path.rpartition("/")[0]):
-        names = [path.rpartition("/")[2].removesuffix(".json") for path in paths]
-        numbers = tuple(sorted(int(name) for name in names if name.isdecimal()))
-        if numbers:
-            yield folder, numbers
 
 
 def all_revisions(store: Store) -> Iterable[StudyRevisions]:
