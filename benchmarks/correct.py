@@ -1,7 +1,7 @@
 """Correct a header and stream the pixels: this package against DCMTK's dcmodify and pydicom's read, modify, write.
 
 All three give a new Patient ID, name and accession number to the same objects on the same (RAM) disk, without forcing anything to
-it. dcmodify is one process for all files and changes them in place, without backups. pydicom writes into memory, and to new files;
+it. dcmodify is one process for all files and changes them in place, without backups. pydicom writes to memory, and to new files;
 this package reads the object as it leaves to its end, as a sender does, and copies it to new files. Like is compared with like:
 streamed with in memory, files with files. Only this package also records what it changed (Original Attributes and Contributing
 Equipment Sequence). Each system runs in a process of its own, all in turn, many times; medians are shown.
