@@ -77,20 +77,24 @@ class Comparer:
 
     @contextmanager
     def batch(self, objects: Iterable[StoredObject]) -> Iterator[Batch]:
-        """Expect objects to come back while the block runs. No SOP Instance UID may be in two batches at once."""
+        """Expect objects to come back while the block runs.
+
+        What comes back is known by its SOP Instance UID alone, and studies may share one: this waits until no other batch has it.
+        """
         groups: dict[str, list[StoredObject]] = {}
         for one in objects:
             groups.setdefault(one.sop_instance_uid, []).append(one)
         made = Batch(groups)
         with self._changed:
+            self._changed.wait_for(lambda: self._batches.keys().isdisjoint(groups))
             self._batches.update(dict.fromkeys(groups, made))
         try:
             yield made
         finally:
             with self._changed:
                 for uid in groups:
-                    if self._batches.get(uid) is made:
-                        del self._batches[uid]
+                    del self._batches[uid]
+                self._changed.notify_all()
 
     def as_it_left(self, stored: StoredObject) -> StoredObject:
         """Give an object the UIDs that it left under; they are others only where a correction says so."""

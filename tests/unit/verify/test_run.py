@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,12 @@ from tests.support.sites import TargetSite, target_site
 from vna.demo.faults import Faults
 from vna.errors import LockedError, PeerError
 from vna.forward import run as forward
-from vna.model import Progress
+from vna.ledger import StoredObject
+from vna.model import Progress, Provenance
+from vna.part10 import file_meta
 from vna.verify import VERIFY_CODES, VerifyOptions, VerifyResult, Way, plan, run
 from vna.verify.certificate import digest_of
+from vna.verify.comparing import Comparer, Verdict
 
 SECRET = "Geheim^Patient"
 FIND_AND_GET = "1.2.840.10008.5.1.4.1.2.2.3"
@@ -172,6 +176,27 @@ def test_a_target_that_cannot_be_retrieved_from_is_verified_by_uids_and_the_cert
     assert "by their UIDs alone" in certificate(result)["comparison"]["note"]
     rows = list(site.ledger.outcomes.at_target("target"))
     assert {row.verify_detail for row in rows} == {"no way to retrieve: get 0x0122, move 0xA801"}
+
+
+def test_studies_that_share_a_uid_are_not_compared_with_each_other(site: TargetSite) -> None:
+    shared = make_uid("shared")
+    for n in range(6):
+        site.fill(f"P{n}", 1, SOPInstanceUID=shared, StudyDescription=f"STUDY {n}")
+    site.ledger.absorb(site.archive.journal_rows(site.ledger.positions()))
+    objects = [one for n in range(6) for one in site.ledger.objects.of_study(make_uid("study", f"P{n}"))]
+    assert len({one.sha256 for one in objects}) == 6
+    comparer = Comparer(site.archive)
+
+    def compare(stored: StoredObject) -> Verdict:
+        meta = file_meta(stored.sop_class_uid, shared, stored.transfer_syntax_uid)
+        with comparer.batch([stored]) as batch, site.archive.open_object(stored.path) as file:
+            incoming = comparer(stored.sop_class_uid, shared, stored.transfer_syntax_uid, Provenance("target"))
+            incoming.write(file.read()[len(meta) :])
+            incoming.commit()
+            return batch.results[stored.sha256].verdict
+
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(compare, objects * 5)) == {Verdict.IDENTICAL}
 
 
 def test_without_retrieval_wanted_the_uids_decide(site: TargetSite) -> None:
