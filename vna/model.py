@@ -51,7 +51,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One validation result. ``where`` names the element (``(0010,0020)`` or a keyword); ``values`` stay in the site's reports."""
+    """One validation result. ``where`` names the element (``(0010,0020)`` or a keyword); ``values`` stay on site."""
 
     code: str
     severity: Severity
