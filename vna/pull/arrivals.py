@@ -78,8 +78,10 @@ class Arrivals:
     def add(self, receipt: Receipt) -> None:
         """Take a receipt."""
         with self._changed:
-            owner = self._by_instance.get(receipt.sop_instance_uid)
-            job = self._by_study.get(receipt.study_instance_uid) or owner
+            job = self._by_study.get(receipt.study_instance_uid)
+            is_wanted = job is not None and receipt.sop_instance_uid in job.wanted  # two studies may want one UID
+            owner = job if is_wanted else self._by_instance.get(receipt.sop_instance_uid)
+            job = job or owner
             if job is None:
                 self.unsolicited += 1
                 return
