@@ -24,7 +24,6 @@ from vna.verify.certificate import digest_of
 from vna.verify.comparing import Comparer, Verdict
 
 SECRET = "Geheim^Patient"
-FIND_AND_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 
 
 @pytest.fixture
