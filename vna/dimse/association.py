@@ -54,6 +54,28 @@ def _errors(node: Node, doing: str) -> Iterator[None]:
         raise hints.ended(exc, node, doing) from exc
 
 
+class _Ending:
+    """See :meth:`Association.ending`; a class, since three are made for each object."""
+
+    __slots__ = ("_assoc", "_doing")
+
+    def __init__(self, assoc: Association, doing: str) -> None:
+        self._assoc = assoc
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(exc, pdus.AssociationEnd):
+            assoc = self._assoc
+            assoc.is_open = False
+            if isinstance(exc, (pdus.ProtocolError, pdus.TimedOut)):
+                assoc.wire.abort(pdus.BY_PROVIDER, getattr(exc, "reason", 0))
+            assoc.wire.close()
+            raise hints.ended(exc, assoc.node, self._doing) from exc
+
+
 class Association:
     """One association with ``node``, established by the constructor and released at the end of the ``with`` block.
 
@@ -182,17 +204,9 @@ class Association:
         self.stream.read_data(context_id, data.extend, IDENTIFIER_BYTES)
         return bytes(data)
 
-    @contextlib.contextmanager
-    def ending(self, doing: str) -> Iterator[None]:
-        """Turn an end of the association into a PeerError and close; a peer that broke the protocol is told so."""
-        try:
-            yield
-        except pdus.AssociationEnd as exc:
-            self.is_open = False
-            if isinstance(exc, (pdus.ProtocolError, pdus.TimedOut)):
-                self.wire.abort(pdus.BY_PROVIDER, getattr(exc, "reason", 0))
-            self.wire.close()
-            raise hints.ended(exc, self.node, doing) from exc
+    def ending(self, doing: str) -> _Ending:
+        """Turn an end of the association in a ``with`` block into a PeerError; a peer that broke the protocol is told so."""
+        return _Ending(self, doing)
 
     def release(self) -> None:
         """Release the association (PS3.8 7.2). A peer that no longer answers is no reason to fail: nothing is outstanding."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from vna.dimse.pdus import COMMAND, LAST, P_DATA_HEADER, P_DATA_TF, ProtocolError
@@ -44,6 +45,7 @@ _ELEMENT = struct.Struct("<HHI")
 _US = struct.Struct("<H")
 _HAS_DATA_SET = _US.pack(1)
 _HAS_NO_DATA_SET = _US.pack(NO_DATA_SET)
+_GROUP_LENGTH_HEAD = _ELEMENT.pack(0, GROUP_LENGTH, 4)
 _ELEMENTS_MAX = 64
 
 
@@ -130,6 +132,30 @@ def encode(field: int, elements: dict[int, bytes], *, data_set: bool) -> bytes:
     whole = {**elements, COMMAND_FIELD: us(field), COMMAND_DATA_SET_TYPE: _HAS_DATA_SET if data_set else _HAS_NO_DATA_SET}
     body = b"".join(_ELEMENT.pack(0, number, len(whole[number])) + whole[number] for number in sorted(whole))
     return _ELEMENT.pack(0, 0, 4) + len(body).to_bytes(4, "little") + body
+
+
+@lru_cache(maxsize=256)
+def _store_head(sop_class_uid: str) -> bytes:
+    """Build what stands before the Message ID of a C-STORE request: alike for one object after the other."""
+    value = uid(sop_class_uid)
+    return _ELEMENT.pack(0, AFFECTED_SOP_CLASS_UID, len(value)) + value + _ELEMENT.pack(0, COMMAND_FIELD, 2) + us(C_STORE_RQ)
+
+
+_STORE_TAIL = struct.Struct("<HHIHHHIHHHIHHHI")
+"""Message ID, Priority and Command Data Set Type, and the head of Affected SOP Instance UID."""
+
+
+def store_request(sop_class_uid: str, sop_instance_uid: str, message_id: int) -> bytes:
+    """Encode a C-STORE request of medium priority: what :func:`encode` gives, at a fraction of its price."""
+    value = uid(sop_instance_uid)
+    head = _store_head(sop_class_uid)
+    tail = _STORE_TAIL.pack(
+        *(0, MESSAGE_ID, 2, message_id),
+        *(0, PRIORITY, 2, 0),
+        *(0, COMMAND_DATA_SET_TYPE, 2, 1),
+        *(0, AFFECTED_SOP_INSTANCE_UID, len(value)),
+    )
+    return b"".join((_GROUP_LENGTH_HEAD, (len(head) + len(tail) + len(value)).to_bytes(4, "little"), head, tail, value))
 
 
 def response(request: Command, status: int) -> bytes:

@@ -253,16 +253,7 @@ class Sender:
         except (OSError, StoreError) as exc:
             return _Prepared(reader, problem=Outcome(item.key, FAILED, UNREADABLE, _reason(exc)))
         message_id, context_id = assoc.next_message_id(), context.context_id
-        request = commands.encode(
-            commands.C_STORE_RQ,
-            {
-                commands.AFFECTED_SOP_CLASS_UID: commands.uid(item.sop_class_uid),
-                commands.MESSAGE_ID: commands.us(message_id),
-                commands.PRIORITY: commands.us(0),
-                commands.AFFECTED_SOP_INSTANCE_UID: commands.uid(item.sop_instance_uid),
-            },
-            data_set=True,
-        )
+        request = commands.store_request(item.sop_class_uid, item.sop_instance_uid, message_id)
         command = commands.command_pdu(request, context_id, assoc.peer_max_pdu)
         parts = [command, *frame(piece, fragment, context_id, is_end=not reader.left)]
         return _Prepared(reader, message_id, context_id, parts)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 
@@ -43,6 +44,7 @@ class Status:
     transient: bool = False
 
 
+@lru_cache(maxsize=1024)
 def code(status: int) -> str:
     """Spell a status as it stands in outcomes and reports: ``0xA700``."""
     return f"0x{status:04X}"
@@ -133,6 +135,7 @@ SPECIFIC: Final[dict[Service, tuple[Status, ...]]] = {
 """Statuses of one service, the narrower range before the wider one."""
 
 
+@lru_cache(maxsize=1024)
 def classify(service: Service | str, status: int) -> Status:
     """Say what ``status`` means as the answer of ``service``. Never fails: what nobody registered is a failure."""
     for entry in (*SPECIFIC[Service(service)], *GENERAL):

@@ -127,3 +127,15 @@ def test_fragments_are_even_and_fit_the_peers_maximum(length: int, max_pdu: int,
     assert got == data
     assert len(flags) == pieces
     assert [flag & LAST for flag in flags] == [0] * (pieces - 1) + [LAST]
+
+
+@pytest.mark.parametrize("sop_instance_uid", ["1.2.3", "1.2.34", "1.2.840.113619.2.404.3.1.5"])
+def test_a_store_request_is_what_the_general_encoder_makes(sop_instance_uid: str) -> None:
+    values = {
+        commands.AFFECTED_SOP_CLASS_UID: commands.uid("1.2.840.10008.5.1.4.1.1.2"),
+        commands.MESSAGE_ID: commands.us(65535),
+        commands.PRIORITY: commands.us(0),
+        commands.AFFECTED_SOP_INSTANCE_UID: commands.uid(sop_instance_uid),
+    }
+    expected = commands.encode(commands.C_STORE_RQ, values, data_set=True)
+    assert commands.store_request("1.2.840.10008.5.1.4.1.1.2", sop_instance_uid, 65535) == expected
