@@ -120,9 +120,12 @@ class Leases:
             self.release(lease)
 
     def _next_token(self, conn: Connection) -> int:
-        self._database.insert_new(conn, counters, [{"name": _FENCE, "value": 0}])
-        conn.execute(update(counters).where(counters.c.name == _FENCE).values(value=counters.c.value + 1))
-        return int(conn.execute(select(counters.c.value).where(counters.c.name == _FENCE)).scalar_one())
+        step = update(counters).where(counters.c.name == _FENCE).values(value=counters.c.value + 1).returning(counters.c.value)
+        token = conn.execute(step).scalar()
+        if token is None:  # the ledger's first claim
+            self._database.insert_new(conn, counters, [{"name": _FENCE, "value": 0}])
+            token = conn.execute(step).scalar_one()
+        return int(token)
 
     def _start_renewing(self) -> None:
         if self._thread is None:
