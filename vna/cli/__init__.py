@@ -98,8 +98,8 @@ def vna(ctx: click.Context, config: str | None, verbose: int) -> None:
 
 
 def _quotes_no_values(record: logging.LogRecord) -> bool:
-    """Keep out the messages of libraries that quote values, which may be a patient's."""
-    return record.name.partition(".")[0] not in ("pydicom", "pynetdicom")
+    """Keep out the messages of libraries that quote values, which may be a patient's, or a signature."""
+    return record.name.partition(".")[0] not in ("pydicom", "pynetdicom", "botocore")
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -1,7 +1,7 @@
 """A digest of large pieces on a thread of its own, while the next piece is received and written.
 
 hashlib, read and write all let other threads run, so on a machine with a core to spare the digest of a large object costs nearly
-no time. One object at a time has it; for all others, and for small pieces, handing over would cost more than it saves.
+no time. One object at a time has it; for all others, and for small ones, handing over would cost more than it saves.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import threading
 from queue import SimpleQueue
 from typing import Protocol
 
-LARGE = 64 << 10
-"""Pieces from this size on are worth handing over."""
+LARGE = 4 << 20
+"""An object that has come to this size is worth handing over: below, the changes between threads cost more than they save."""
 
 _BEHIND = 8  # pieces that may wait for their digest: what an object may hold in memory
 

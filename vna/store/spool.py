@@ -43,7 +43,7 @@ class SpoolFile:
             self._operations.write(self._descriptor, chunk)
         except OSError as exc:
             raise store_error(exc, "the spool file could not be written") from exc
-        if self._has_thread or (len(chunk) >= LARGE and self._claims_thread()):
+        if self._has_thread or (self.size >= LARGE and self._claims_thread()):
             assert self._thread is not None
             self._thread.update(self._digest, chunk)
         else:

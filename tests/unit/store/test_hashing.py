@@ -13,7 +13,10 @@ from vna.store.hashing import LARGE, HashingThread
 from vna.store.spool import SpoolFile
 
 
-@pytest.mark.parametrize("sizes", [(10, LARGE, LARGE), (LARGE, 10, 10), (10, 10), (LARGE,) * 40])
+PIECE = 1 << 20
+
+
+@pytest.mark.parametrize("sizes", [(10, LARGE, LARGE), (LARGE, 10, 10), (10, 10), (PIECE,) * 40])
 def test_a_spool_file_has_the_digest_of_its_bytes_whatever_the_pieces(tmp_path: Path, sizes: tuple[int, ...]) -> None:
     pieces = [os.urandom(size) for size in sizes]
     file = SpoolFile(tmp_path / "1.part", SYSTEM, HashingThread())
@@ -33,9 +36,10 @@ def test_one_object_at_a_time_has_the_thread_and_gives_it_back(tmp_path: Path) -
     files = {name: SpoolFile(tmp_path / f"{name}.part", SYSTEM, thread) for name in pieces}
     for name, file in files.items():
         file.write(pieces[name])
+        file.write(pieces[name])
     assert not thread.claim()
     assert {name: file.sha256() for name, file in files.items()} == {
-        name: hashlib.sha256(piece).hexdigest() for name, piece in pieces.items()
+        name: hashlib.sha256(piece + piece).hexdigest() for name, piece in pieces.items()
     }
     assert thread.claim()
     thread.release()
