@@ -12,7 +12,6 @@ from vna.store import SYSTEM
 from vna.store.hashing import LARGE, HashingThread
 from vna.store.spool import SpoolFile
 
-
 PIECE = 1 << 20
 
 
