@@ -179,7 +179,7 @@ _RECORDS = st.lists(
 
 
 @settings(max_examples=30, deadline=None)
-@given(rows=_RECORDS, cap=st.integers(1, 15), refuses=st.booleans())
+@given(rows=_RECORDS, cap=st.integers(2, 15), refuses=st.booleans())
 def test_what_is_said_to_be_complete_is_complete(rows: list[tuple[str, str, str, str]], cap: int, refuses: bool) -> None:
     records = [study(n, day, time, f"{patient}-{n}", modality) for n, (day, time, patient, modality) in enumerate(rows)]
     source = FakeSource(records, **({"limit": cap} if refuses else {"cap": cap}))  # type: ignore[arg-type]
