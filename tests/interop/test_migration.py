@@ -94,12 +94,17 @@ class Migration:
         assert self.snapshot() == before
 
 
+def title(port: int) -> str:
+    """Name us after our port: a peer that serves several tests sends to the first destination of a title."""
+    return f"VNA{port}"
+
+
 @contextmanager
 def migration(folder: Path, source: Peer, target: Peer, port: int) -> Iterator[Migration]:
     archive = Archive.create(str(folder / "archive"))
     with Ledger.open(f"sqlite:///{folder}/archive/ledger.sqlite") as ledger:
         nodes = source.node("legacy", dimse_timeout_s=60), target.node("target", dimse_timeout_s=60)
-        yield Migration(archive, ledger, Local(port=port), *nodes)
+        yield Migration(archive, ledger, Local(ae_title=title(port), port=port), *nodes)
 
 
 def same(ours: dict[str, Received], theirs: dict[str, Received]) -> None:
@@ -110,14 +115,14 @@ def same(ours: dict[str, Received], theirs: dict[str, Received]) -> None:
 @pytest.mark.parametrize("method", [Method.MOVE, Method.GET])
 def test_from_orthanc_to_dcmqrscp(method: Method, loaded_orthanc: OrthancPeer, tmp_path: Path) -> None:
     port = free_port()
-    loaded_orthanc.add_modality(f"vna_{method}", "VNA", port)
+    loaded_orthanc.add_modality(f"vna_{method}", title(port), port)
     with dcmqrscp(tmp_path / "target") as target, migration(tmp_path, loaded_orthanc, target, port) as job:
         listed = inventory(job.ledger, job.source, job.local)
         assert (listed.complete, listed.instances) == (True, len(loaded_orthanc.sop_instance_uids()))
         result = job.pull(method)
         assert (result.missing, result.failed) == (0, 0)
         studies = sorted(job.ledger.sources.study_uids("legacy"))
-        reference = sent_by(loaded_orthanc, studies, tmp_path / "reference", ae_title="VNA", port=port)
+        reference = sent_by(loaded_orthanc, studies, tmp_path / "reference", ae_title=title(port), port=port)
         stored = job.stored()
         assert stored.keys() == reference.keys() - {
             one.sop_instance_uid for one in job.ledger.unmigrated() if one.state == "quarantined"
@@ -133,7 +138,7 @@ def test_from_dcmqrscp_to_orthanc(method: Method, loaded_database: LoadedDatabas
     port = free_port()
     with (
         orthanc(tmp_path / "target") as target,
-        dcmqrscp(tmp_path / "source", database=loaded_database.path, destinations=[("VNA", port)]) as source,
+        dcmqrscp(tmp_path / "source", database=loaded_database.path, destinations=[(title(port), port)]) as source,
         migration(tmp_path, source, target, port) as job,
     ):
         listed = inventory(job.ledger, job.source, job.local)
@@ -143,7 +148,7 @@ def test_from_dcmqrscp_to_orthanc(method: Method, loaded_database: LoadedDatabas
         assert result.instances > 100
         assert result.missing == sum(result.problems.values())
         studies = sorted(job.ledger.sources.study_uids("legacy"))
-        reference = sent_by(source, studies, tmp_path / "reference", ae_title="VNA", port=port)
+        reference = sent_by(source, studies, tmp_path / "reference", ae_title=title(port), port=port)
         same(job.stored(), reference)
         job.finish()
         job.repeat(method)
@@ -162,14 +167,14 @@ def test_what_dcmqrscp_sends_in_one_family_of_syntaxes_at_a_time_comes_in_severa
             folder = tmp_path / f"source{number}"
             options = [family] if family else []
             with (
-                dcmqrscp(folder, database=loaded_database.path, destinations=[("VNA", port)], extra_args=options) as source,
+                dcmqrscp(folder, database=loaded_database.path, destinations=[(title(port), port)], extra_args=options) as source,
                 migration(tmp_path / "migration", source, target, port) as job,
             ):
                 if number == 0:
                     inventory(job.ledger, job.source, job.local)
                 missing = {one.study_instance_uid for one in job.ledger.unmigrated() if not one.sha256}
                 job.pull(Method.MOVE, retry_missing=True, settle_s=0.2)
-                for uid, item in sent_by(source, sorted(missing), folder / "reference", ae_title="VNA", port=port).items():
+                for uid, item in sent_by(source, sorted(missing), folder / "reference", ae_title=title(port), port=port).items():
                     reference.setdefault(uid, item)
         with migration(tmp_path / "migration", source, target, port) as job:
             stored = job.stored()

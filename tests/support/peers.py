@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -40,10 +41,17 @@ EXECUTABLES = {"dcmtk": ("dcmqrscp", "storescp", "movescu", "findscu", "storescu
 
 
 def free_port() -> int:
-    """Return a TCP port that nothing listened on a moment ago."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        return int(listener.getsockname()[1])
+    """Return a TCP port that nothing listened on a moment ago.
+
+    It lies below the range from which the system gives ports to connections (32768 on), so that none of those takes it in the
+    meantime; it is drawn at random, so that suites that run side by side do not draw the same.
+    """
+    for _ in range(100):
+        port = random.SystemRandom().randrange(15_000, 32_000)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind((HOST, port))
+            return port
+    raise RuntimeError("no free port was found")
 
 
 def missing_executables(peer: str) -> list[str]:
