@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from click.testing import CliRunner
 
-from tests.support.instances import make_instance, make_uid, write_instance
+from tests.support.instances import make_uid, real_image_files
 from tests.support.peers import OrthancPeer, load, orthanc
-from vna.cli import run
+from vna.cli import run, vna
 from vna.config import config_text
 
 PEOPLE = [
@@ -24,8 +25,17 @@ PEOPLE = [
     ("000789", "GARCIA LOPEZ^JOSE", "19811230", "M", "A1003", "20200312", "789", "García López, José"),
     ("001012", "NGUYEN^VAN^AN", "19900915", "M", "A1004", "20200413", "1012", "Nguyen Van, An"),
     ("001314", "OBRIEN^SEAN", "19480317", "M", "A1005", "20200514", "1314", "O'Brien, Sean"),
-    ("001516", "SMITH^JANE", "19760704", "F", "A1006", "20200615", "1516", "Smith, Jane"),
+    ("001516", "SMITH^JANE", "19760704", "F", "A1006", "20200615", "9077", "Smith, Jane"),
 ]
+
+
+IMAGES_A_STUDY = 2
+REAL = [
+    image.path
+    for image in real_image_files(unique=True)
+    if image.path.stat().st_size < 300_000 and image.sop_class_uid in ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4")
+]
+"""Real CT and MR images."""
 
 
 @dataclass
@@ -46,28 +56,26 @@ class Site:
         return {uid: pydicom.dcmread(io.BytesIO(self.target.file(uid))) for uid in self.target.sop_instance_uids()}
 
 
+def _dirty(path: Path, person: tuple[str, ...], number: int, study: str) -> pydicom.Dataset:
+    """Make a real image one of this person's, as the old archive has it."""
+    ds = pydicom.dcmread(path)
+    ds.SpecificCharacterSet = "ISO_IR 100"
+    ds.PatientID, ds.PatientName, ds.PatientBirthDate, ds.PatientSex, ds.AccessionNumber, ds.StudyDate = person[:6]
+    ds.StudyTime, ds.Modality = f"1{number}0000", "CT"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = study, make_uid("series", number)
+    return ds
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     studies = {}
     paths = []
     for number, person in enumerate(PEOPLE):
-        study, series = make_uid("study", number), make_uid("series", number)
+        study = make_uid("study", number)
         studies[study] = person
-        for image in range(2):
-            instance = make_instance(
-                PatientID=person[0],
-                PatientName=person[1],
-                PatientBirthDate=person[2],
-                PatientSex=person[3],
-                AccessionNumber=person[4],
-                StudyDate=person[5],
-                StudyTime=f"1{number}0000",
-                StudyInstanceUID=study,
-                SeriesInstanceUID=series,
-                SOPInstanceUID=make_uid("instance", number, image),
-                InstanceNumber=str(image + 1),
-            )
-            paths.append(write_instance(tmp_path / f"{number}-{image}.dcm", instance))
+        for image in range(IMAGES_A_STUDY):
+            paths.append(tmp_path / f"{number}-{image}.dcm")
+            _dirty(REAL[number * IMAGES_A_STUDY + image], person, number, study).save_as(paths[-1])
     with (
         orthanc(tmp_path / "legacy", ae_title="LEGACY") as legacy,
         orthanc(tmp_path / "target", ae_title="TARGET", overwrite=True) as target,
@@ -87,7 +95,7 @@ def test_every_study_carries_what_the_ris_says_until_that_is_taken_back(
     monkeypatch.chdir(site.folder)
     site.vna("init", capsys=capsys)
     site.vna("inventory", "legacy", capsys=capsys)
-    assert site.vna("pull", "legacy", "--method", "get", capsys=capsys)["instances"] == 2 * len(PEOPLE)
+    assert site.vna("pull", "legacy", "--method", "get", capsys=capsys)["instances"] == IMAGES_A_STUDY * len(PEOPLE)
     with (site.folder / "ris.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(
@@ -103,10 +111,10 @@ def test_every_study_carries_what_the_ris_says_until_that_is_taken_back(
     with decisions.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     waiting = [row for row in rows if row["outcome"] in ("review", "conflict") and row["pacs_key"] and row["ris_key"]]
-    if waiting:
-        accepted = [word for row in waiting for word in ("--accept", row["pacs_key"], row["ris_key"])]
-        decided = site.vna("reconcile", "decide", str(decisions), *accepted, "--reviewer", "steward", capsys=capsys)
-        decisions = Path(str(decided["decisions"]))
+    assert [row["pacs_PatientName"] for row in waiting] == ["SMITH^JANE"]
+    reviewed = CliRunner().invoke(vna, ["reconcile", "review", str(decisions), "--reviewer", "steward"], input="aq")
+    assert reviewed.exit_code in (0, 3), reviewed.output
+    decisions = decisions.with_suffix(".r2.csv")
     applied = site.vna("correct", "apply", "--decisions", str(decisions), capsys=capsys)
     assert (applied["studies"], applied["refused"]) == (len(PEOPLE), 0)
     assert site.vna("correct", "apply", "--decisions", str(decisions), capsys=capsys)["changes"] == 0
@@ -114,7 +122,7 @@ def test_every_study_carries_what_the_ris_says_until_that_is_taken_back(
     site.vna("forward", "target", capsys=capsys)
     assert site.vna("verify", "target", capsys=capsys)["closed"] is True
     held = site.at_target()
-    assert len(held) == 2 * len(PEOPLE)
+    assert len(held) == IMAGES_A_STUDY * len(PEOPLE)
     for ds in held.values():
         person = site.studies[ds.StudyInstanceUID]
         assert ds.PatientID == person[6]
@@ -136,7 +144,7 @@ def test_every_study_carries_what_the_ris_says_until_that_is_taken_back(
     # Orthanc keys its objects by Patient ID: the corrected ones stay there beside the restored ones, and verify says so.
     site.vna("forward", "target", capsys=capsys)
     verified = site.vna("verify", "target", capsys=capsys)
-    assert (verified["closed"], verified["different"]) == (False, 2 * len(PEOPLE))
+    assert (verified["closed"], verified["different"]) == (False, IMAGES_A_STUDY * len(PEOPLE))
     units = site.vna("status", "--unmigrated", capsys=capsys)["unmigrated"]
     assert isinstance(units, list)
     assert all("SECOND_COPY" in unit["detail"] for unit in units)
