@@ -69,11 +69,17 @@ def command(
     if report_path is not None:
         shown["report"] = str(write_report(result, report_path))
     if as_json:
-        emit(shown, as_json=True)
+        emit(shown | {"by": {name: result.by(name) for name in ("modality", "station", "year")}}, as_json=True)
     else:
         findings = shown.pop("findings")
         emit(shown, as_json=False, title="validated")
         table(findings)
+        table(
+            [
+                {"modality": each["value"], "instances": each["instances"], "findings": each["findings"]}
+                for each in result.by("modality")
+            ]
+        )
         if not result.validated:
             click.echo("nothing to do: every selected instance was validated under these rules")
     return some_failed(result.has_errors)
