@@ -22,6 +22,9 @@ from vna.schedule import MOST, Pace, PaceLimits
 
 STAGE = "pull"
 FAILURES_IN_A_ROW = 3
+BARREN_STUDIES = 10
+"""So many studies of which nothing came, and of none before, stop a run: a source that sends nothing must not empty the plan."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -75,7 +78,7 @@ def run(
 
     A study that fails does not stop the others. Raises what :func:`plan` raises; LockedError when other runs hold every study;
     DimseStatusError (A801) when the source does not know us as a destination; another PeerError when nothing could be got from
-    it; StoreFullError when our store is full.
+    it, be it that it answers and sends nothing; StoreFullError when our store is full.
     """
     options = options or PullOptions()
     started = time.monotonic()
@@ -185,7 +188,13 @@ class _Pull:
     def _is_over(self) -> bool:
         """Whether no other study is worth trying."""
         is_fatal = bool(self._failures) and is_about_destination(self._failures[-1])
-        return self._arrivals.failure is not None or is_fatal or len(self._failures) >= FAILURES_IN_A_ROW
+        is_stopped = is_fatal or self._is_barren or len(self._failures) >= FAILURES_IN_A_ROW
+        return self._arrivals.failure is not None or is_stopped
+
+    @property
+    def _is_barren(self) -> bool:
+        """Whether the source answers and sends nothing, study after study: then the fault is hardly the studies'."""
+        return len(self._done) >= BARREN_STUDIES and not any(one.instances or one.bytes for one in self._done.values())
 
     def _raise_what_stopped(self, planned: int) -> None:
         if self._arrivals.failure is not None:
@@ -193,5 +202,12 @@ class _Pull:
         is_all = len(self._failures) == len(self._done) and not any(one.instances for one in self._done.values())
         if self._failures and (self._is_over or is_all):
             raise self._failures[-1]
+        if self._is_barren:
+            raise PeerError(
+                f"{self._node.name} answers, and sent nothing of {len(self._done)} studies",
+                ae_title=self._node.ae_title,
+                hint=f"does it know {self._local.ae_title!r} at this machine's address and the port of [local] as a destination "
+                "(some say 0xC000 where it does not)? What was asked for in vain is asked for again with --retry-missing",
+            )
         if self._locked == planned:
             raise LockedError(f"other runs pull from {self._node.name} already", hint="let them end, or name other studies")

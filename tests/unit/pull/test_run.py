@@ -12,6 +12,7 @@ from vna.demo.faults import Faults
 from vna.errors import ConfigError, DimseStatusError, LockedError, PeerError, RefusedError, StoreFullError
 from vna.inventory import run as take_inventory
 from vna.pull import Method, PullOptions, plan, run
+from vna.pull.run import BARREN_STUDIES
 
 BOTH = pytest.mark.parametrize("method", [Method.MOVE, Method.GET])
 
@@ -307,3 +308,16 @@ def test_the_index_knows_what_was_pulled(site: Site) -> None:
     site.inventory()
     site.pull()
     assert site.archive.query("SELECT count(*) AS n, min(source) AS source FROM instances") == [{"n": 2, "source": "legacy"}]
+
+
+def test_a_source_that_answers_and_sends_nothing_stops_the_run(site: Site) -> None:
+    for number in range(BARREN_STUDIES + 3):
+        site.fill(f"P{number}", images=1)
+    site.inventory()
+    site.pacs.faults = Faults(retrieve_sends_nothing=True)
+    with pytest.raises(PeerError, match="answers, and sent nothing"):
+        site.pull(Method.GET, workers=1)
+    assert len(site.reasons()) == BARREN_STUDIES + 3
+    assert site.figures()["pending"] >= 1  # not everything was given up
+    site.pacs.faults = Faults()
+    assert site.pull(Method.GET, retry_missing=True).instances == BARREN_STUDIES + 3
