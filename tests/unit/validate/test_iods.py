@@ -9,6 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from tests.support.instances import data_set_of, make_instance, real_image_files
+from tests.support.peers import skip_unless_ci
 from tests.unit.validate.seeded import as_instance, check_bytes, codes, findings, without
 from vna.part10 import file_meta
 from vna.validate.check import read_instance
@@ -35,7 +36,7 @@ def tables() -> None:
 @pytest.fixture
 def real_tables() -> None:
     if not load_requirements():
-        pytest.skip("highdicom is not installed: pip install 'vna[objects]'")
+        skip_unless_ci("highdicom is not installed: pip install 'vna[objects]'")
     use_tables(load_requirements())
 
 

@@ -10,6 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from tests.support.instances import data_set_of, real_image, real_image_files
+from tests.support.peers import skip_unless_ci
 from tests.unit.validate.seeded import Change, check_bytes, raw, stored_bytes, without
 from tests.unit.validate.test_rules import VALUES
 from vna.part10 import file_meta
@@ -118,7 +119,7 @@ def test_every_seeded_defect_is_found_by_its_code() -> None:
 @pytest.mark.parametrize(("code", "change"), REQUIRED)
 def test_a_required_attribute_taken_from_a_real_image_is_missed(code: str, change: Change) -> None:
     if not load_requirements():
-        pytest.skip("highdicom is not installed: pip install 'vna[objects]'")
+        skip_unless_ci("highdicom is not installed: pip install 'vna[objects]'")
     use_tables(load_requirements())
     before = check_bytes(stored_bytes(pydicom.dcmread(real_image("CT_small.dcm"))))
     ds = pydicom.dcmread(real_image("CT_small.dcm"))
