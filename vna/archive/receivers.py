@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,6 +18,9 @@ from pathlib import Path
 from vna.archive.layout import SPOOL
 from vna.errors import LockedError
 from vna.store.operations import APPEND_MODE, FOLDER_MODE, store_errors
+
+_ATTEMPTS = 40
+_BETWEEN_S = 0.025
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +44,26 @@ def announced(workspace: Path, receiver: Receiver) -> Iterator[None]:
         path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, APPEND_MODE)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockedError(f"a receiver of this archive runs on port {receiver.port} already") from None
+        if not _locked(descriptor):
+            raise LockedError(f"a receiver of this archive runs on port {receiver.port} already")
         with store_errors("the receiver could not be announced"):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(asdict(receiver)).encode("ascii"), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Lock the announcement. Whoever just looks whether there is a receiver holds it for a moment: that is waited for."""
+    for _ in range(_ATTEMPTS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_BETWEEN_S)
+        else:
+            return True
+    return False
 
 
 def running_receiver(workspace: Path, port: int) -> Receiver | None:

@@ -5,6 +5,7 @@ What the source says about a retrieve is kept as a reason for what did not come;
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Iterable
@@ -30,7 +31,8 @@ POSTPONEMENTS = 3
 """How often in a row a busy answer makes everybody wait; a source that always says busy means something else."""
 
 _STOP_S = 5.0
-_ANNOUNCING_S = 0.5
+_ANNOUNCING_S = 5.0
+_ASKING_S = 0.05
 _USUAL_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.1",  # Computed Radiography Image Storage
     "1.2.840.10008.5.1.4.1.1.1.1",  # Digital X-Ray Image Storage - For Presentation
@@ -101,15 +103,11 @@ class Listening:
     def ensure(self) -> None:
         """Make sure that somebody listens for this archive. Raises ConfigError when the port cannot be had."""
         with self._lock:
-            if self._scp is not None or self._find_receiver():
+            if self._scp is not None:
                 return
-            try:
-                scp = storage_scp(self._local, self._sink, source_of=self._source_of)
-            except ConfigError:
-                time.sleep(_ANNOUNCING_S)  # whoever was quicker may be another pull of this archive
-                if self._find_receiver():
-                    return
-                raise
+            scp = self._open_port()
+            if scp is None:
+                return
             scp.start()
             self._scp = scp
             receiver = Receiver(self._local.ae_title, self._local.host, scp.port)
@@ -122,6 +120,22 @@ class Listening:
             self._announcement.close()
         if scp is not None:
             scp.stop(_STOP_S)
+
+    def _open_port(self) -> StorageScp | None:
+        """Listen, or give None where a receiver of this archive does.
+
+        Whoever has the port and is not announced may be another pull that has just begun or is just ending: that is waited for.
+        """
+        give_up = time.monotonic() + _ANNOUNCING_S
+        while not self._find_receiver():
+            try:
+                return storage_scp(self._local, self._sink, source_of=self._source_of)
+            except ConfigError as exc:
+                is_taken = isinstance(exc.__cause__, OSError) and exc.__cause__.errno == errno.EADDRINUSE
+                if not is_taken or time.monotonic() >= give_up:
+                    raise
+            time.sleep(_ASKING_S)
+        return None
 
     def _find_receiver(self) -> bool:
         receiver = running_receiver(self._archive.root, self._local.port) if self._local.port else None
