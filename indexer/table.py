@@ -34,6 +34,9 @@ from indexer.schema import BLOOM_COLUMNS, CLUSTER_COLUMN, SCHEMA_VERSION
 _ATTEMPTS = 12
 _FIRST_WAIT_S = 0.02
 _LONGEST_WAIT_S = 1.0
+_ROW_GROUP = 131_072
+_SHARED_VALUES = 16_384
+"""How many patients, studies and series a row group of instances is expected to have; more only weaken its bloom filters."""
 
 _S3_OPTIONS = {
     "key": "AWS_ACCESS_KEY_ID",
@@ -79,9 +82,16 @@ def delta_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[s
 
 
 def _writer_properties(names: Iterable[str]) -> WriterProperties:
-    bloom = ColumnProperties(bloom_filter_properties=BloomFilterProperties(True, 0.01))
+    """Say how files are written: row groups small enough to be decoded in milliseconds, bloom filters of the size they need."""
     present = set(names)
-    return WriterProperties(compression="ZSTD", column_properties={name: bloom for name in BLOOM_COLUMNS if name in present})
+    values = {name: _SHARED_VALUES if {name, "SOPInstanceUID"} <= present else _ROW_GROUP for name in BLOOM_COLUMNS}
+    values["SOPInstanceUID"] = _ROW_GROUP
+    columns = {
+        name: ColumnProperties(bloom_filter_properties=BloomFilterProperties(True, 0.01, count))
+        for name, count in values.items()
+        if name in present
+    }
+    return WriterProperties(compression="ZSTD", max_row_group_size=_ROW_GROUP, column_properties=columns)
 
 
 class Table:
