@@ -13,6 +13,7 @@ from collections.abc import Callable, Container
 from vna.dimse import commands, limits, pdus
 from vna.dimse.commands import Command
 from vna.dimse.pdus import COMMAND, LAST, P_DATA_HEADER, P_DATA_TF, PDV_HEADER, ProtocolError, Released, TimedOut
+from vna.dimse.turns import BULK, BULK_BYTES
 from vna.dimse.wire import Wire, aborted
 
 Write = Callable[[memoryview], None]
@@ -130,7 +131,11 @@ class MessageStream:
                     raise ProtocolError("DATASET_LIMIT", f"a data set of more than {limit} bytes")
                 self._pdv_left -= end - start
                 wire.position = end
-                write(wire.view[start:end])
+                if total <= BULK_BYTES:
+                    write(wire.view[start:end])
+                else:
+                    with BULK:
+                        write(wire.view[start:end])
             if self._flags & LAST:
                 return total
             if self._min_rate:
