@@ -38,6 +38,9 @@ _ROW_GROUP = 131_072
 _SHARED_VALUES = 16_384
 """How many patients, studies and series a row group of instances is expected to have; more only weaken its bloom filters."""
 
+_LEAST, _GREATEST = -(2**63), 2**63 - 1
+_KEEPS_ROWS = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES"})
+
 _S3_OPTIONS = {
     "key": "AWS_ACCESS_KEY_ID",
     "secret": "AWS_SECRET_ACCESS_KEY",
@@ -64,6 +67,15 @@ class TableInfo:
     rows: int
     files: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileRange:
+    """A current file of a table, and the least and greatest ``study_hash`` of its rows."""
+
+    file: str
+    least: int
+    greatest: int
 
 
 def delta_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[str, str] | None:
@@ -94,11 +106,19 @@ def _writer_properties(names: Iterable[str]) -> WriterProperties:
     return WriterProperties(compression="ZSTD", max_row_group_size=_ROW_GROUP, column_properties=columns)
 
 
+def _keeps_rows(commit: Mapping[str, Any]) -> bool:
+    """Tell whether a commit of the history only added rows, or arranged them anew."""
+    if commit.get("operation") == "WRITE":
+        return (commit.get("operationParameters") or {}).get("mode") == "Append"
+    return commit.get("operation") in _KEEPS_ROWS
+
+
 class Table:
     """One Delta table. Open it with :meth:`create` or :meth:`open`; nothing needs to be closed. Not for two threads at once."""
 
-    def __init__(self, delta: DeltaTable, url: str, schema: Any) -> None:
+    def __init__(self, delta: DeltaTable, url: str, schema: Any, options: dict[str, str] | None = None) -> None:
         self.url = url
+        self._options = options
         self._delta = delta
         self._schema = schema
         self._properties = _writer_properties(schema.names)
@@ -132,8 +152,9 @@ class Table:
     def open(cls, url: str | Path, schema: Any = INSTANCES, storage_options: Mapping[str, Any] | None = None) -> Table:
         """Open an existing table. Raises UsageError when there is none, IndexerError when it cannot be read or is newer."""
         location = str(url)
+        options = delta_options(location, storage_options)
         try:
-            delta = DeltaTable(location, storage_options=delta_options(location, storage_options))
+            delta = DeltaTable(location, storage_options=options)
         except TableNotFoundError as exc:
             raise UsageError(f"there is no table at {location}", hint="indexer scan PATH --to TABLE makes one") from exc
         except (DeltaError, OSError) as exc:
@@ -141,7 +162,7 @@ class Table:
         newest = int(delta.metadata().configuration.get("vna.schemaVersion") or SCHEMA_VERSION)
         if newest > SCHEMA_VERSION:
             raise IndexerError(f"the table at {location} has schema version {newest}; this software knows {SCHEMA_VERSION}")
-        return cls(delta, location, schema)
+        return cls(delta, location, schema, options)
 
     def refresh(self) -> None:
         """Read the newest state of the table."""
@@ -154,6 +175,41 @@ class Table:
     def files(self) -> list[str]:
         """List the Parquet files that make up the table now, as absolute paths or URIs."""
         return list(self._delta.file_uris())
+
+    def identity(self) -> str:
+        """Tell the table's own identifier, which one made anew at the same place does not share."""
+        return str(self._delta.metadata().id)
+
+    def clustered_files(self) -> list[FileRange]:
+        """List the current files with the least and greatest hash of a study in each, from the transaction log alone."""
+        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        least, greatest = f"min.{CLUSTER_COLUMN}", f"max.{CLUSTER_COLUMN}"
+        names = actions.column_names
+        if least not in names or greatest not in names:  # a table without rows, or files without statistics
+            return [FileRange(file, _LEAST, _GREATEST) for file in self.files()]
+        by_name = {file.rpartition("/")[2]: file for file in self.files()}
+        columns = (actions.column(name).to_pylist() for name in ("path", least, greatest))
+        return [
+            FileRange(by_name[path.rpartition("/")[2]], _LEAST if low is None else low, _GREATEST if high is None else high)
+            for path, low, high in zip(*columns, strict=True)
+        ]
+
+    def appended_since(self, version: int) -> list[str] | None:
+        """List the current files that an earlier version did not have: every row that came since is in one of them.
+
+        None where that cannot be told: rows may have been removed meanwhile, or the log no longer goes back so far.
+        """
+        now = self.version()
+        if version == now:
+            return []
+        try:
+            commits = self._delta.history(now - version) if version < now else []
+            known = set(DeltaTable(self.url, version=version, storage_options=self._options).file_uris())
+        except (DeltaError, OSError):
+            return None
+        if len(commits) < now - version or not all(map(_keeps_rows, commits)):
+            return None
+        return [file for file in self.files() if file not in known]
 
     def transaction(self, writer: str) -> int | None:
         """Tell the highest number of this writer that the table holds; None when it holds none."""
