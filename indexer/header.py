@@ -11,6 +11,7 @@ from __future__ import annotations
 from indexer.elements import ElementWalker
 from indexer.encodings import DEFLATED, Encoding, declared_encoding, sniff
 from indexer.inflate import Inflater
+from indexer.layout import LastLayout
 from indexer.problems import tag_text
 from indexer.record import (
     DEFAULT_LIMITS,
@@ -40,7 +41,9 @@ class HeaderScanner(ElementWalker):
     """Scan one data set, fed in pieces. ``feed`` until it returns True or the data end, then ``close``; any chunking is alike.
 
     With ``through=True`` it does not stop at Pixel Data but goes on to the end of the data set; ``wanted`` replaces the tags
-    kept. ``after`` goes on with a header scanned before, from offset ``at``, which is where its pixel data end.
+    kept. ``after`` goes on with a header scanned before, from offset ``at``, which is where its pixel data end. ``last`` is what
+    the caller remembers of objects of this kind: the answer is the same with it and without, only sooner. It is asked once, by
+    the first ``feed``, and with the default limits and tags only.
     """
 
     def __init__(
@@ -52,10 +55,13 @@ class HeaderScanner(ElementWalker):
         through: bool = False,
         after: Header | None = None,
         at: int = 0,
+        last: LastLayout | None = None,
     ) -> None:
         super().__init__(after or Header(transfer_syntax_uid), limits, wanted, _NOTHING if through or after else PIXEL_TAGS)
         self._inflater: Inflater | None = None
         self._may_be_deflated = transfer_syntax_uid in DEFLATED and after is None
+        is_usual = limits is DEFAULT_LIMITS and wanted is WANTED_TAGS and not (through or after or self._may_be_deflated)
+        self._last = last if is_usual else None
         if after is not None:
             self._begin_behind(at)
         elif transfer_syntax_uid and declared_encoding(transfer_syntax_uid) is None:
@@ -76,7 +82,7 @@ class HeaderScanner(ElementWalker):
         if self._done:
             return True
         if type(chunk) is bytes and not self._may_be_deflated:
-            return self._take(chunk)
+            return self._take(chunk) if self._last is None else self._take_first(chunk, self._last)
         view = memoryview(chunk)
         at, size = 0, _FIRST_WINDOW
         while at < len(view):
@@ -87,7 +93,7 @@ class HeaderScanner(ElementWalker):
 
     def _feed_window(self, data: bytes) -> bool:
         if not self._may_be_deflated:
-            return self._take(data)
+            return self._take(data) if self._last is None else self._take_first(data, self._last)
         if self._inflater is None:
             data = bytes(self._carry) + data
             self._carry.clear()
@@ -100,6 +106,16 @@ class HeaderScanner(ElementWalker):
                 return self._take(data)
             self._start_inflating()
         return self._inflate(data)
+
+    def _take_first(self, data: bytes, last: LastLayout) -> bool:
+        """Take the beginning of the data set: by its layout, if that is known, else step by step."""
+        self._last = None
+        count = last.read(data, self.header)
+        if count and self.header.pixel is not None:
+            self._count, self._offset, self._done = count, self.header.pixel.value_offset, True
+        elif self._take(data) and not self._repeated:
+            last.learn(data, self.header, self._count)
+        return self._done
 
     def _start_inflating(self) -> None:
         self._inflater, self._stops = Inflater(self._limits), _NOTHING

@@ -6,10 +6,12 @@ the index comes to the same answer as the receiver did.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from indexer.header import HeaderScanner
+from indexer.layout import Layouts
 from indexer.problems import Disposition, codes, disposition
 from indexer.record import SERIES_INSTANCE_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, Header
 from indexer.scan import check_tail, identity_problems, index_row
@@ -86,6 +88,16 @@ def places(row: JournalRow) -> Iterator[JournalRow]:
         yield replace(row, state=ObjectStatus.QUARANTINED.value, codes=codes, path=quarantine_path(row.sha256))
 
 
+class _Memory(threading.local):
+    """What a thread remembers of the objects before: it serves one association, or one folder, whose objects are alike."""
+
+    def __init__(self) -> None:
+        self.layouts = Layouts()
+
+
+_memory = _Memory()
+
+
 class Reading:
     """One data set that is scanned while it passes by; :meth:`verdict` ends it.
 
@@ -94,7 +106,8 @@ class Reading:
 
     def __init__(self, announced: Announced) -> None:
         self.announced = announced
-        self._scanner = HeaderScanner(announced.transfer_syntax_uid)
+        kind = (announced.sop_class_uid, announced.transfer_syntax_uid)
+        self._scanner = HeaderScanner(announced.transfer_syntax_uid, last=_memory.layouts.of(kind))
         self._is_scanned = False
         self._length = 0
 
