@@ -50,16 +50,17 @@ def generate(workload: Workload, count: int, folder: Path, *, seed: str = "1") -
         path = folder / f"{workload.name}{seed}-{number:06d}.dcm"
         study = number // STUDY_INSTANCES
         header = template
-        for mark, value in (
-            ("S", f"{prefix}.1.{study + 1}"),
-            ("R", f"{prefix}.2.{study + 1}"),
-            ("I", f"{prefix}.3.{number + 1}"),
-        ):
-            header = header.replace(_mark(mark), value.ljust(_WIDTH, "\0").encode("ascii"))
+        for mark, root, count_of in (("S", f"{prefix}.1", study), ("R", f"{prefix}.2", study), ("I", f"{prefix}.3", number)):
+            header = header.replace(_mark(mark), _uid(root, count_of))
         turn = number * 2 % 4096
         path.write_bytes(header + pixels[turn:] + pixels[:turn])
         paths.append(path)
     return paths
+
+
+def _uid(root: str, number: int) -> bytes:
+    """Make a valid UID of the marks' length: nothing but digits fills it up."""
+    return f"{root}.1{number:0{_WIDTH - len(root) - 2}d}".encode("ascii")
 
 
 def _mark(letter: str) -> bytes:
