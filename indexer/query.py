@@ -1,4 +1,4 @@
-"""Look-ups with DuckDB over the current files of an index table, the view ``instances``, and the derived table ``studies``.
+"""SQL with DuckDB over the current files of an index table: the view ``instances``.
 
 DuckDB reads the Parquet files themselves; its Delta extension, which it would download, is not used. Files that are not local
 are read through fsspec.
@@ -19,45 +19,6 @@ from indexer.columns import INSTANCES, OVERLAYS, REVISION, STATUS
 from indexer.errors import IndexerError, UsageError
 from indexer.schema import COLUMNS, DICOM_COLUMNS
 from indexer.table import Table
-
-STUDIES = pa.schema(
-    [
-        pa.field("study_hash", pa.int64()),
-        pa.field("PatientID", pa.string()),
-        pa.field("IssuerOfPatientID", pa.string()),
-        pa.field("StudyInstanceUID", pa.string()),
-        pa.field("AccessionNumber", pa.string()),
-        pa.field("StudyDate", pa.string()),
-        pa.field("StudyTime", pa.string()),
-        pa.field("PatientName", pa.string()),
-        pa.field("PatientBirthDate", pa.string()),
-        pa.field("PatientSex", pa.string()),
-        pa.field("StudyID", pa.string()),
-        pa.field("StudyDescription", pa.string()),
-        pa.field("ModalitiesInStudy", pa.string()),
-        pa.field("NumberOfStudyRelatedSeries", pa.int64()),
-        pa.field("NumberOfStudyRelatedInstances", pa.int64()),
-        pa.field("size", pa.int64()),
-        pa.field("first_received_at", pa.timestamp("us", tz="UTC")),
-        pa.field("last_received_at", pa.timestamp("us", tz="UTC")),
-    ]
-)
-"""The table ``studies``: one row a study, derived from the view ``instances``."""
-
-_ROLL_UP = """
-SELECT any_value(study_hash) AS study_hash,
-       max(PatientID) AS PatientID, max(IssuerOfPatientID) AS IssuerOfPatientID,
-       received_StudyInstanceUID AS StudyInstanceUID,
-       max(AccessionNumber) AS AccessionNumber, max(StudyDate) AS StudyDate, max(StudyTime) AS StudyTime,
-       max(PatientName) AS PatientName, max(PatientBirthDate) AS PatientBirthDate, max(PatientSex) AS PatientSex,
-       max(StudyID) AS StudyID, max(StudyDescription) AS StudyDescription,
-       string_agg(DISTINCT Modality, '\\' ORDER BY Modality) AS ModalitiesInStudy,
-       count(DISTINCT SeriesInstanceUID) AS NumberOfStudyRelatedSeries,
-       count(DISTINCT SOPInstanceUID) AS NumberOfStudyRelatedInstances,
-       sum(size)::BIGINT AS size, min(received_at) AS first_received_at, max(received_at) AS last_received_at
-FROM instances WHERE received_StudyInstanceUID IS NOT NULL
-GROUP BY received_StudyInstanceUID ORDER BY study_hash, StudyInstanceUID
-"""
 
 
 def connect(
@@ -84,7 +45,7 @@ def connect(
     if overlays_url is not None:
         table = Table.open(overlays_url, OVERLAYS, storage_options)
         overlays = _relation(con, table, OVERLAYS, storage_options) if table.files() else None
-    con.execute(f"CREATE VIEW instances AS {_overlaid(con, overlays)}")
+    con.execute(f"CREATE VIEW instances AS {effective('received', overlays)}")
     return con
 
 
@@ -112,16 +73,17 @@ def read_parquet(
     return f"SELECT {_names(schema)} FROM read_parquet([{listed}], union_by_name = true)"
 
 
-def _overlaid(con: duckdb.DuckDBPyConnection, overlays: str | None) -> str:
+def effective(received: str, overlays: str | None) -> str:
+    """Give the SELECT of the effective rows: a relation of received rows overlaid by each object's highest revision.
+
+    ``overlays`` is a SELECT over rows of the table ``overlays``, None where nothing was revised.
+    """
     dicom = [column.name for column in DICOM_COLUMNS]
-    received = ", ".join(f'r."{name}" AS "received_{name}"' for name in (*dicom, STATUS))
+    as_received = ", ".join(f'r."{name}" AS "received_{name}"' for name in (*dicom, STATUS))
     if overlays is None:
-        return f"SELECT r.*, {received}, NULL::BIGINT AS {REVISION} FROM received r"
-    con.execute(
-        f"CREATE VIEW active AS SELECT * FROM ({overlays}) "
-        f"QUALIFY row_number() OVER (PARTITION BY sha256 ORDER BY {REVISION} DESC) = 1"
-    )
-    effective = ", ".join(
+        return f"SELECT r.*, {as_received}, NULL::BIGINT AS {REVISION} FROM {received} r"
+    active = f"(SELECT * FROM ({overlays}) QUALIFY row_number() OVER (PARTITION BY sha256 ORDER BY {REVISION} DESC) = 1)"
+    overlaid = ", ".join(
         f'CASE WHEN o.{REVISION} IS NULL THEN r."{column.name}" ELSE o."{column.name}" END AS "{column.name}"'
         if column.is_dicom
         else f"coalesce(o.{STATUS}, r.{STATUS}) AS {STATUS}"
@@ -129,7 +91,7 @@ def _overlaid(con: duckdb.DuckDBPyConnection, overlays: str | None) -> str:
         else f'r."{column.name}"'
         for column in COLUMNS
     )
-    return f"SELECT {effective}, {received}, o.{REVISION} FROM received r LEFT JOIN active o ON o.sha256 = r.sha256"
+    return f"SELECT {overlaid}, {as_received}, o.{REVISION} FROM {received} r LEFT JOIN {active} o ON o.sha256 = r.sha256"
 
 
 def query(con: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
@@ -149,21 +111,3 @@ def query(con: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = 
 def _plain(value: Any) -> Any:
     """DuckDB sums integers to 128 bits, which Arrow has as decimals."""
     return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
-
-
-def roll_up_studies(con: duckdb.DuckDBPyConnection) -> Any:
-    """Derive the table ``studies`` from the view ``instances``, as an Arrow table of the schema STUDIES.
-
-    A study is the one received; where its instances disagree on a value, the greatest is taken.
-    """
-    table: Any = con.sql(_ROLL_UP).to_arrow_table()
-    return table.cast(STUDIES)
-
-
-def rewrite_studies(
-    con: duckdb.DuckDBPyConnection, studies_url: str | Path, storage_options: Mapping[str, Any] | None = None
-) -> int:
-    """Write the table ``studies`` anew from the view ``instances``; gives how many there are. For the one leased maintainer."""
-    table = roll_up_studies(con)
-    Table.create(studies_url, STUDIES, storage_options).overwrite(table)
-    return int(table.num_rows)

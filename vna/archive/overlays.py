@@ -12,6 +12,7 @@ from typing import Any
 
 from indexer.columns import APPLIED_AT, OVERLAYS, REVISION
 from indexer.row import index_row
+from indexer.schema import study_hash
 from indexer.table import Segment, Table
 from vna.archive.effective import edited_elements, read_stored, scan
 from vna.archive.revision_files import revised_studies
@@ -80,6 +81,7 @@ def _row(store: Store, standing: StudyRevisions, revision: Revision, sha256: str
         **values,
         "TransferSyntaxUID": syntax,
         "sha256": sha256,
+        "study_hash": study_hash(revision.study_instance_uid),  # where the object's received row is found
         "status": standing.status(sha256, status),
         REVISION: revision.number,
         APPLIED_AT: revision.created_at,

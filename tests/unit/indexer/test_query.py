@@ -9,7 +9,7 @@ import pytest
 
 from indexer.columns import INSTANCES, OVERLAYS, to_arrow
 from indexer.errors import UsageError
-from indexer.query import connect, query, read_parquet, rewrite_studies
+from indexer.query import connect, query, read_parquet
 from indexer.schema import DICOM_COLUMNS
 from indexer.table import Table
 
@@ -73,18 +73,6 @@ def test_only_current_files_count(url: str) -> None:
     table.overwrite(to_arrow([row(9)]))
     assert len(list(Path(url).glob("*.parquet"))) > 1
     assert query(connect(url), "SELECT path FROM instances") == [{"path": "p9"}]
-
-
-def test_studies_are_rolled_up_and_rewritten(url: str, tmp_path: Path) -> None:
-    con = connect(url, extra_rows=to_arrow([row(3, Modality="SR", SeriesInstanceUID="1.2.1.2")]))
-    assert rewrite_studies(con, tmp_path / "studies") == 2
-    assert rewrite_studies(con, tmp_path / "studies") == 2
-    files = Table.open(tmp_path / "studies").files()
-    listed = {study["StudyInstanceUID"]: study for file in files for study in pq.read_table(file).to_pylist()}
-    assert listed.keys() == {"1.2.1", "1.2.2"}
-    study = listed["1.2.1"]
-    assert (study["ModalitiesInStudy"], study["size"]) == ("CT\\SR", 20)
-    assert (study["NumberOfStudyRelatedSeries"], study["NumberOfStudyRelatedInstances"]) == (2, 2)
 
 
 def test_files_elsewhere_are_read_through_fsspec(tmp_path: Path) -> None:
