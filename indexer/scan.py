@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from indexer.header import HeaderScanner
 from indexer.meta import TRANSFER_SYNTAX_UID, FileMeta, read_file_meta
@@ -27,11 +29,15 @@ __all__ = [
     "is_uid",
     "read_file_meta",
     "scan_file",
+    "scan_open",
 ]
 
 _FIRST_READ = 8192
 _LARGEST_READ = 1 << 20
 _LARGEST_META = 16 << 20
+
+_ReadAt = Callable[[int, int], bytes]
+"""Reads so many bytes from a position on, as ``os.pread`` does."""
 
 
 @dataclass(slots=True)
@@ -70,42 +76,53 @@ def scan_file(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> 
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             return _unreadable(name, "not a regular file")
-        return _scan(name, fd, status.st_size, limits)
+        return _scan(name, lambda length, at: os.pread(fd, length, at), status.st_size, limits)
     except OSError as exc:
         return _unreadable(name, exc.strerror or "")
     finally:
         os.close(fd)
 
 
+def scan_open(file: BinaryIO, name: str = "", limits: Limits = DEFAULT_LIMITS) -> Scan:
+    """Scan an open, seekable file of whatever kind, as :func:`scan_file` does. What reading raises goes through to the caller."""
+    size = file.seek(0, os.SEEK_END)
+
+    def read_at(length: int, at: int) -> bytes:
+        file.seek(at)
+        return file.read(length)
+
+    return _scan(name, read_at, size, limits)
+
+
 def _unreadable(path: str, detail: str) -> Scan:
     return Scan(path, 0, FileMeta(), Header(""), [Problem("UNREADABLE", "", detail)])
 
 
-def _scan(path: str, fd: int, size: int, limits: Limits) -> Scan:
-    head = os.read(fd, _FIRST_READ)
+def _scan(path: str, read_at: _ReadAt, size: int, limits: Limits) -> Scan:
+    head = read_at(_FIRST_READ, 0)
     meta = read_file_meta(head, size)
     while meta.needed:
         if meta.needed > min(size, _LARGEST_META):
             meta = read_file_meta(head)
             break
-        head = os.pread(fd, meta.needed + _FIRST_READ, 0)
+        head = read_at(meta.needed + _FIRST_READ, 0)
         meta = read_file_meta(head, max(len(head), size) if len(head) >= meta.needed else len(head))
     offset = meta.data_set_offset
     if offset is None:
         return Scan(path, size, meta, Header(meta.transfer_syntax_uid), meta.problems)
     scanner = HeaderScanner(meta.transfer_syntax_uid, limits)
     if not scanner.feed(head[offset:]):
-        _read_on(scanner, fd, len(head), size)
+        _read_on(scanner, read_at, len(head), size)
     header = scanner.close()
     if header.pixel is not None and header.pixel.length is None and TRANSFER_SYNTAX_UID not in meta.elements:
         header.transfer_syntax_uid = ""  # compressed somehow: what was inferred is the encoding of the header only
-    check_tail(header, size - offset, lambda at, length: os.pread(fd, length, offset + at), limits)
+    check_tail(header, size - offset, lambda at, length: read_at(length, offset + at), limits)
     problems = meta.problems + header.problems
     problems += identity_problems(header, meta.sop_class_uid, meta.sop_instance_uid)
     return Scan(path, size, meta, header, problems)
 
 
-def _read_on(scanner: HeaderScanner, fd: int, at: int, size: int) -> None:
+def _read_on(scanner: HeaderScanner, read_at: _ReadAt, at: int, size: int) -> None:
     length = _FIRST_READ
     while at < size:
         jump = min(scanner.skippable, size - at)
@@ -113,7 +130,7 @@ def _read_on(scanner: HeaderScanner, fd: int, at: int, size: int) -> None:
             scanner.skip(jump)
             at, length = at + jump, _FIRST_READ
             continue
-        chunk = os.pread(fd, length, at)
+        chunk = read_at(length, at)
         if not chunk or scanner.feed(chunk):
             return
         at, length = at + len(chunk), min(2 * length, _LARGEST_READ)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from vna.archive.journal import read_journal
-from vna.archive.layout import JOURNAL
+from vna.archive.journal import Journal
 from vna.archive.readme import README
 from vna.archive.recovery import Recovered, recover
 from vna.archive.revision_files import revised_studies
@@ -18,7 +20,7 @@ from vna.archive.rows import JournalRow
 from vna.archive.sink import ArchiveSink, Durability, OnReceipt, foresee, now
 from vna.errors import ConfigError, InstanceMissingError, RefusedError
 from vna.model import Receipt, Report, silent
-from vna.store import SYSTEM, LocalStore, Operations, is_local, local_path
+from vna.store import SYSTEM, LocalStore, Operations, Store, is_local, is_s3, local_path, open_store
 from vna.store.operations import store_errors
 from vna.store.room import Reserve
 
@@ -36,36 +38,71 @@ DESCRIPTION = "vna-archive.json"
 
 
 class Archive:
-    """One archive. Cheap to open; several processes may have it open at once, each with sinks of its own."""
+    """One archive. Cheap to open; several processes may have it open at once, each with sinks of its own.
 
-    def __init__(self, store: LocalStore, archive_id: str, operations: Operations = SYSTEM) -> None:
+    ``workspace`` is the folder of this machine in which objects are spooled and journal segments begun: the archive's own where
+    that is local, else one below ``spool``, named after the archive.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        archive_id: str,
+        operations: Operations = SYSTEM,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        spool: str = "",
+    ) -> None:
         self.store = store
         self.url = store.url
         self.archive_id = archive_id
-        self.root = store.root
+        self.storage_options = dict(storage_options or {})
+        self.spool = spool
         self._operations = operations
 
     @classmethod
-    def create(cls, url: str, storage_options: Mapping[str, Any] | None = None, *, operations: Operations = SYSTEM) -> Archive:
-        """Make an archive under ``url``, or open the one that is there. Safe to repeat, and after a crash in it."""
-        root = _local_root(url)
-        with store_errors("the archive could not be created"):
-            root.mkdir(parents=True, exist_ok=True)
-            operations.sync_folder(root.parent)
-        store = LocalStore(root, operations)
+    def create(
+        cls,
+        url: str,
+        storage_options: Mapping[str, Any] | None = None,
+        *,
+        spool: str = "",
+        operations: Operations = SYSTEM,
+    ) -> Archive:
+        """Make an archive under ``url``, or open the one that is there. Safe to repeat, and after a crash in it.
+
+        See :meth:`open` for the rest. Raises RefusedError where the service cannot be trusted with an archive.
+        """
+        store = _open_store(url, storage_options, operations, writing=True)
+        if isinstance(store, LocalStore):
+            with store_errors("the archive could not be created"):
+                store.root.mkdir(parents=True, exist_ok=True)
+                operations.sync_folder(store.root.parent)
         if not store.exists(DESCRIPTION):
             store.put_bytes(README.encode("ascii"), "README.txt")
             description = {"format": FORMAT, "archive_id": str(uuid.uuid4()), "created": now()}
             store.put_bytes(json.dumps(description, indent=1).encode("ascii") + b"\n", DESCRIPTION)
-        return cls.open(url, storage_options, operations=operations)
+        return cls._opened(store, storage_options, spool, operations)
 
     @classmethod
-    def open(cls, url: str, storage_options: Mapping[str, Any] | None = None, *, operations: Operations = SYSTEM) -> Archive:
-        """Open the archive under ``url``.
+    def open(
+        cls,
+        url: str,
+        storage_options: Mapping[str, Any] | None = None,
+        *,
+        spool: str = "",
+        operations: Operations = SYSTEM,
+    ) -> Archive:
+        """Open the archive under ``url``, a local folder or ``s3://bucket/prefix``.
 
-        Raises ConfigError when there is none, and RefusedError when it was written by a newer release in a newer format.
+        ``spool`` is a local folder; an archive on S3 needs one for everything but reading objects. Raises ConfigError when there
+        is no archive, and RefusedError when it was written by a newer release in a newer format.
         """
-        store = LocalStore(_local_root(url), operations)
+        return cls._opened(_open_store(url, storage_options, operations, writing=False), storage_options, spool, operations)
+
+    @classmethod
+    def _opened(cls, store: Store, storage_options: Mapping[str, Any] | None, spool: str, operations: Operations) -> Archive:
+        url = store.url
         try:
             description = json.loads(store.read_bytes(DESCRIPTION))
             written, archive_id = int(description["format"]), str(description["archive_id"])
@@ -77,7 +114,28 @@ class Archive:
             raise RefusedError(
                 f"the archive at {url} has format {written}; this release reads up to {FORMAT}", hint="use a newer release of vna"
             )
-        return cls(store, archive_id, operations)
+        return cls(store, archive_id, operations, storage_options=storage_options, spool=spool)
+
+    @property
+    def root(self) -> Path:
+        """The archive's own folder. Raises ConfigError where it is not local."""
+        if not isinstance(self.store, LocalStore):
+            raise ConfigError(f"the archive at {self.url} is in no local folder")
+        return self.store.root
+
+    @property
+    def workspace(self) -> Path:
+        """The folder of this machine in which objects are spooled and journal segments begun. Raises ConfigError without one."""
+        if isinstance(self.store, LocalStore):
+            return self.store.root
+        if not self.spool:
+            raise ConfigError("an archive on S3 needs a folder on the local disk", hint="name one as [archive] spool")
+        return Path(self.spool).absolute() / self.archive_id
+
+    @property
+    def journal(self) -> Journal:
+        """The journal: what the archive took, as far as this machine can tell."""
+        return Journal(self.workspace, None if isinstance(self.store, LocalStore) else self.store)
 
     # -- writing
 
@@ -95,12 +153,17 @@ class Archive:
         """
         self.sweep()
         return ArchiveSink(
-            self.store, self.root, operations=self._operations, durability=durability, on_receipt=on_receipt, reserve=reserve
+            self.store, self.workspace, operations=self._operations, durability=durability, on_receipt=on_receipt, reserve=reserve
         )
 
     def sweep(self) -> Recovered:
-        """Complete what writers left that died, and remove their spool files; the living are not touched."""
-        return recover(self.store, self.root, self._operations)
+        """Complete what writers left that died, and remove their spool files; the living are not touched.
+
+        Journal segments that are sealed go into the store, where that is not local.
+        """
+        recovered = recover(self.store, self.workspace, self._operations)
+        self.journal.upload()
+        return recovered
 
     # -- reading
 
@@ -109,7 +172,7 @@ class Archive:
 
         ``after`` maps a writer to the ``seq`` of the last row that the caller has had of it, so that a coordinator reads on.
         """
-        return read_journal(self.root / JOURNAL, after)
+        return self.journal.read(after)
 
     def foresee(self, row: JournalRow, foreseen: Mapping[str, str] = MappingProxyType({})) -> Receipt:
         """Tell what would become of an object, without writing anything: its state and its place.
@@ -121,6 +184,18 @@ class Archive:
     def open_object(self, path: str) -> BinaryIO:
         """Open a stored file for reading; the caller closes it. Raises InstanceMissingError."""
         return self.store.open(path)
+
+    @contextmanager
+    def local_file(self, path: str) -> Iterator[Path]:
+        """Have a stored file on the local disk while the block runs, to be read only: itself, or a copy of it."""
+        if isinstance(self.store, LocalStore):
+            yield self.store.root / path
+            return
+        with tempfile.NamedTemporaryFile(prefix="vna-", suffix=".dcm") as copy:
+            with self.store.open(path) as file, store_errors("the object could not be copied"):
+                shutil.copyfileobj(file, copy, 1 << 20)
+                copy.flush()
+            yield Path(copy.name)
 
     def open_effective(
         self, path: str, sha256: str, study_instance_uid: str, *, revisions: StudyRevisions | None = None
@@ -226,12 +301,15 @@ class Archive:
     def _index(self) -> Index:
         from vna.archive.index import Index
 
-        return Index(self.store)
+        return Index(self.store, self.workspace, self.journal, self.storage_options)
 
 
-def _local_root(url: str) -> Path:
-    if not is_local(url):
+def _open_store(url: str, storage_options: Mapping[str, Any] | None, operations: Operations, *, writing: bool) -> Store:
+    if is_local(url):
+        return LocalStore(Path(local_path(url)).absolute(), operations)
+    if not is_s3(url):
         raise ConfigError(
-            f"an archive cannot live at {url.partition('://')[0]}:// yet", hint="this release keeps archives in a local folder"
+            f"an archive cannot live at {url.partition('://')[0]}://",
+            hint="this release keeps archives in local folders and on S3",
         )
-    return Path(local_path(url)).absolute()
+    return open_store(url, storage_options, operations, writing=writing)

@@ -9,25 +9,27 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import fsspec
 
 from indexer import query
 from indexer.columns import to_arrow
 from indexer.errors import IndexerError, UsageError
 from indexer.table import Segment as TableSegment
 from indexer.table import Table
-from vna.archive.journal import Segment, read_segment, segments, writers
-from vna.archive.layout import INDEX_INSTANCES, INDEX_OVERLAYS, JOURNAL, SPOOL
+from vna.archive.journal import Journal, Segment, read_segment
+from vna.archive.layout import INDEX_INSTANCES, INDEX_OVERLAYS, SPOOL
 from vna.archive.manifests import write_manifests
 from vna.archive.overlays import sync_overlays
 from vna.archive.rows import JournalRow
-from vna.errors import ConfigError, StoreError, VnaError
+from vna.errors import ConfigError, RefusedError, StoreError, VnaError
 from vna.model import Report
-from vna.store import LocalStore
+from vna.store import LocalStore, Store
 from vna.store.operations import APPEND_MODE, FOLDER_MODE, store_errors
 
 if TYPE_CHECKING:
@@ -41,35 +43,34 @@ SELECT count(*) AS instances, count(DISTINCT StudyInstanceUID) AS studies, coale
 
 
 class Index:
-    """The index of one archive in a local folder."""
+    """The index of one archive: tables beside its objects. What is scratch stands in ``workspace``, on the local disk."""
 
-    def __init__(self, store: LocalStore) -> None:
+    def __init__(self, store: Store, workspace: Path, journal: Journal, storage_options: Mapping[str, Any] | None = None) -> None:
         self._store = store
-        self._journal = store.root / JOURNAL
-        self._folder = store.root / INDEX_INSTANCES
-        self._overlays = store.root / INDEX_OVERLAYS
+        self._workspace = workspace
+        self._journal = journal
+        self._options = storage_options
+        self._instances = f"{store.url}/{INDEX_INSTANCES}"
+        self._overlays = f"{store.url}/{INDEX_OVERLAYS}"
 
     def sync(self) -> int:
         """Commit the sealed segments that the table does not have; see :meth:`vna.archive.Archive.sync_index`."""
         added = 0
         with self.maintaining(), index_errors():
-            table = Table.create(self._folder)
+            table = Table.create(self._instances, storage_options=self._options)
             for batch in _batches(self._due(table)):
-                rows = [list(read_segment(segment)) for segment in batch]
-                write_manifests(self._store, chain.from_iterable(rows))
+                write_manifests(self._store, chain.from_iterable(rows for _, rows in batch))
                 added += table.append_segments(
-                    [
-                        TableSegment(segment.writer, segment.n, [index_columns(row) for row in each])
-                        for segment, each in zip(batch, rows, strict=True)
-                    ]
+                    [TableSegment(segment.writer, segment.n, [index_columns(row) for row in rows]) for segment, rows in batch]
                 )
-            self._manifests_of_open_segments()
+            if isinstance(self._store, LocalStore):  # elsewhere each costs requests, and the next sync writes them anyway
+                self._manifests_of_open_segments()
         return added
 
     def sync_revisions(self) -> int:
         """Take revisions into the table of overlays; see :meth:`vna.archive.Archive.sync_revisions`."""
         with self.maintaining(), index_errors():
-            return sync_overlays(self._store, self._overlays, self._objects_of)
+            return sync_overlays(self._store, self._overlays, self._objects_of, self._options)
 
     def _objects_of(self, study_instance_uid: str) -> dict[str, tuple[str, str]]:
         rows = self.select(None, [study_instance_uid], ("sha256", "path", "received_status"))
@@ -80,9 +81,9 @@ class Index:
         with index_errors():
             for _ in range(_ATTEMPTS):
                 table = self._table()
-                overlays = self._overlays if self._overlays.exists() else None
+                overlays = self._overlays if self._has_overlays() else None
                 extra_rows = to_arrow(map(index_columns, self._uncommitted(table)))
-                con = query.connect(self._folder, extra_rows=extra_rows, overlays_url=overlays)
+                con = query.connect(self._instances, extra_rows=extra_rows, overlays_url=overlays, storage_options=self._options)
                 before = table.version()
                 table.refresh()
                 if table.version() == before:
@@ -127,27 +128,45 @@ class Index:
         from vna.archive.rebuild import rebuild
 
         with self.maintaining(), index_errors(), store_errors("the index could not be rebuilt"):
-            beside = self._beside("rebuild")
+            beside = self._workspace / f"{INDEX_INSTANCES}.rebuild"
             shutil.rmtree(beside, ignore_errors=True)
-            count = rebuild(self._store, beside, report, workers)
-            self._swap(beside)
-            shutil.rmtree(self._overlays, ignore_errors=True)
-            sync_overlays(self._store, self._overlays, self._objects_of)
+            count, accounted = rebuild(self._store, self._workspace, self._journal, beside, report, workers)
+            if not count:
+                self._refuse_emptiness()
+            if isinstance(self._store, LocalStore):
+                self._swap(beside)
+            else:
+                self._replace(Table.open(beside), accounted)
+                shutil.rmtree(beside, ignore_errors=True)
+            self._remove(self._overlays)
+            sync_overlays(self._store, self._overlays, self._objects_of, self._options)
         return count
+
+    def _refuse_emptiness(self) -> None:
+        """Raise RefusedError if an index without any object would take the place of one with some."""
+        try:
+            held = Table.open(self._instances, storage_options=self._options).info().rows
+        except (IndexerError, UsageError):
+            held = 0
+        if held:
+            raise RefusedError(
+                f"the store shows no object at all, and the index holds {held:,}",
+                hint="see that the disk is mounted, or the bucket is the right one; if all is gone indeed, remove index/ first",
+            )
 
     def write_manifests(self) -> int:
         """Bring all manifests up to date; see :meth:`vna.archive.Archive.write_manifests`."""
         changed = 0
         with self.maintaining():
-            for writer in writers(self._journal):
-                for segment in segments(self._journal, writer):
+            for _, found in self._journal.by_writer():
+                for segment in found:
                     changed += write_manifests(self._store, read_segment(segment, tolerant=True))
         return changed
 
     @contextmanager
     def maintaining(self) -> Iterator[None]:
         """Hold the lock of the one process that maintains the index and the manifests; waited for."""
-        path = self._store.root / SPOOL / "index.lock"
+        path = self._workspace / SPOOL / "index.lock"
         with store_errors("the index could not be locked"):
             path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, APPEND_MODE)
@@ -162,52 +181,74 @@ class Index:
     # -- the journal's side
 
     def _due(self, table: Table) -> Iterator[Segment]:
-        for writer in writers(self._journal):
+        for writer, found in self._journal.by_writer():
             held = table.transaction(writer) or 0
-            for segment in segments(self._journal, writer):
+            for segment in found:
                 if segment.n > held and not segment.is_open:
                     yield segment
 
     def _uncommitted(self, table: Table) -> Iterator[JournalRow]:
-        for writer in writers(self._journal):
+        for writer, found in self._journal.by_writer():
             held = table.transaction(writer) or 0
-            for segment in segments(self._journal, writer):
+            for segment in found:
                 if segment.n > held:
                     yield from read_segment(segment)
 
     def _manifests_of_open_segments(self) -> None:
-        for writer in writers(self._journal):
-            for segment in segments(self._journal, writer):
+        for _, found in self._journal.by_writer():
+            for segment in found:
                 if segment.is_open:
                     write_manifests(self._store, read_segment(segment))
 
     # -- the table's side
 
     def _table(self) -> Table:
-        if not (self._folder / "_delta_log").is_dir():
+        try:
+            return Table.open(self._instances, storage_options=self._options)
+        except UsageError:  # there is none yet
             with self.maintaining():
-                return Table.create(self._folder)
-        return Table.open(self._folder)
+                return Table.create(self._instances, storage_options=self._options)
 
-    def _beside(self, suffix: str) -> Path:
-        return self._folder.with_name(f"{self._folder.name}.{suffix}")
+    def _has_overlays(self) -> bool:
+        log = f"{INDEX_OVERLAYS}/_delta_log"
+        return any(self._store.exists(f"{log}/{name}") for name in ("00000000000000000000.json", "_last_checkpoint"))
 
     def _swap(self, fresh: Path) -> None:
         """Put a new table in the place of the old one; a crash in between is made good by :meth:`_put_in_order`."""
-        replaced = self._beside("replaced")
-        if self._folder.exists():
-            self._folder.rename(replaced)
-        fresh.rename(self._folder)
+        folder, replaced = Path(self._instances), Path(f"{self._instances}.replaced")
+        if folder.exists():
+            folder.rename(replaced)
+        fresh.rename(folder)
         shutil.rmtree(replaced, ignore_errors=True)
 
     def _put_in_order(self) -> None:
-        replaced = self._beside("replaced")
+        if not isinstance(self._store, LocalStore):
+            return
+        folder, replaced = Path(self._instances), Path(f"{self._instances}.replaced")
         if not replaced.exists():
             return
-        if self._folder.exists():
+        if folder.exists():
             shutil.rmtree(replaced, ignore_errors=True)
         else:
-            replaced.rename(self._folder)
+            replaced.rename(folder)
+
+    def _replace(self, fresh: Table, accounted: Mapping[str, int]) -> None:
+        """Put the rows of a new table in the place of those where nothing can be renamed: in one commit."""
+        try:
+            table = Table.create(self._instances, storage_options=self._options)
+        except IndexerError:  # damaged beyond reading, so nobody reads it
+            self._remove(self._instances)
+            table = Table.create(self._instances, storage_options=self._options)
+        # Segments that others committed meanwhile, and that are not in the new rows, are due once more.
+        table.replace_by(fresh, lambda: {writer: accounted.get(writer, 0) for writer, _ in self._journal.by_writer()})
+
+    def _remove(self, location: str) -> None:
+        if isinstance(self._store, LocalStore):
+            shutil.rmtree(location, ignore_errors=True)
+            return
+        fs, path = fsspec.core.url_to_fs(location, **dict(self._options or {}), use_listings_cache=False)
+        with suppress(FileNotFoundError):
+            fs.rm(path, recursive=True)
 
 
 def index_columns(row: JournalRow) -> dict[str, object]:
@@ -237,16 +278,17 @@ def index_errors() -> Iterator[None]:
         raise StoreError(str(exc), hint=exc.hint or "'vna index rebuild' makes the index anew from the objects") from exc
 
 
-def _batches(due: Iterator[Segment]) -> Iterator[list[Segment]]:
-    """Group segments into commits of a bounded number of rows, without reading them: a segment's size tells enough."""
-    batch: list[Segment] = []
-    size = 0
+def _batches(due: Iterator[Segment]) -> Iterator[list[tuple[Segment, list[JournalRow]]]]:
+    """Read segments, and group them into commits of a bounded number of rows."""
+    batch: list[tuple[Segment, list[JournalRow]]] = []
+    count = 0
     for segment in due:
-        batch.append(segment)
-        size += segment.path.stat().st_size
-        if size >= _ROWS_PER_COMMIT * 1000:
+        rows = list(read_segment(segment))
+        batch.append((segment, rows))
+        count += len(rows)
+        if count >= _ROWS_PER_COMMIT:
             yield batch
-            batch, size = [], 0
+            batch, count = [], 0
     if batch:
         yield batch
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from indexer.columns import APPLIED_AT, OVERLAYS, REVISION
@@ -28,7 +27,7 @@ ObjectsOf = Callable[[str], Mapping[str, tuple[str, str]]]
 """Study Instance UID received -> digest -> path and status (as received) of its objects."""
 
 
-def sync_overlays(store: Store, folder: Path, objects_of: ObjectsOf) -> int:
+def sync_overlays(store: Store, location: str, objects_of: ObjectsOf, storage_options: Mapping[str, Any] | None = None) -> int:
     """Bring every revision into the table that it lacks; return how many. For the one maintainer of the index.
 
     Only studies with revisions that the table lacks are read. An object that cannot be read or changed gets no row, and the log
@@ -38,7 +37,7 @@ def sync_overlays(store: Store, folder: Path, objects_of: ObjectsOf) -> int:
     added = 0
     batch: list[Segment] = []
     for study_folder, numbers in revised_studies(store):
-        table = table or Table.create(folder, OVERLAYS)
+        table = table or Table.create(location, OVERLAYS, storage_options)
         known = table.transaction(study_folder) or 0
         due = [number for number in numbers if number > known]
         if not due:

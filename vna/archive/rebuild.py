@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -22,13 +22,15 @@ from indexer.table import Segment as TableSegment
 from indexer.table import Table
 from vna.archive.examine import UID_CONFLICT, raw_row
 from vna.archive.index import index_columns
-from vna.archive.journal import Segment, read_journal, read_segment, segments, writers
-from vna.archive.layout import INSTANCES, JOURNAL, QUARANTINE, SPOOL, is_materialised, is_variant
+from vna.archive.journal import Journal, Segment, read_segment
+from vna.archive.layout import INSTANCES, QUARANTINE, SPOOL, is_materialised, is_variant
 from vna.archive.manifests import write_manifests
-from vna.archive.recovery import read_row
+from vna.archive.recovery import read_open_row, read_row
 from vna.archive.rows import JournalRow
+from vna.archive.writers import intended_paths
+from vna.errors import RefusedError, StoreError
 from vna.model import ObjectStatus, Progress, Provenance, Report
-from vna.store import LocalStore
+from vna.store import LocalStore, Store
 from vna.store.spool import SUFFIX
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,8 @@ log = logging.getLogger(__name__)
 _PARTS = tuple(f"{i:02x}" for i in range(256))
 _ROWS_PER_COMMIT = 20_000
 _FILES_PER_TASK = 64
+_REQUESTS_AT_ONCE = 16
+_LOOKED_FOR = 100
 _WRITER = "rebuild"
 
 
@@ -48,37 +52,47 @@ class _Known:
     received_at: str
 
 
-def rebuild(store: LocalStore, table_folder: Path, report: Report, workers: int) -> int:
-    """Fill a new table in ``table_folder`` with a row for every object that is not in flight; return how many.
+def rebuild(
+    store: Store, workspace: Path, journal: Journal, table_folder: Path, report: Report, workers: int
+) -> tuple[int, dict[str, int]]:
+    """Fill a new table in a local folder with a row for every object that is not in flight.
 
-    Objects may go on coming in meanwhile: those whose row stands in a segment that was not sealed when this began are left to the
-    next sync of the index.
+    Returns how many, and the last journal segment of each writer that they account for. Objects may go on coming in meanwhile:
+    those whose row stands in a segment that was not sealed when this began are left to the next sync of the index. Raises
+    RefusedError where the store does not show objects that are there.
     """
-    journal = store.root / JOURNAL
-    sealed = [segment for writer in writers(journal) for segment in segments(journal, writer) if not segment.is_open]
+    sealed = [segment for _, found in journal.by_writer() for segment in found if not segment.is_open]
     scratch = table_folder.with_name("journal.rebuild")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        _sort_journal(sealed, scratch)
+        latecomers = _Latecomers(journal, _sort_journal(sealed, scratch))
         table = Table.create(table_folder)
-        rows = _rows(store, scratch, _Latecomers(journal, sealed), workers)
+        rows = _rows(store, workspace, scratch, latecomers, workers)
         count = _write(store, table, rows, sealed, report)
+        if not count and latecomers.has_known:
+            raise RefusedError(
+                "the store shows no object at all, and the journal knows some",
+                hint="see that the disk is mounted, or the bucket is the right one; if all is gone indeed, remove journal/ first",
+            )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return count
+    return count, {segment.writer: segment.n for segment in sealed}
 
 
-def _sort_journal(sealed: Iterable[Segment], scratch: Path) -> None:
-    """Spread what the journal knows over one file for each part, in one pass."""
+def _sort_journal(sealed: Iterable[Segment], scratch: Path) -> dict[str, int]:
+    """Spread what the journal knows over one file for each part, in one pass; return the last ``seq`` of each writer."""
+    positions: dict[str, int] = {}
     for segment in sealed:
         lines: dict[str, list[str]] = {}
         for row in read_segment(segment, tolerant=True):
+            positions[row.writer] = max(row.seq, positions.get(row.writer, 0))
             line = json.dumps([row.path, row.sha256, row.source, row.received_at]) + "\n"
             lines.setdefault(_part(row.path), []).append(line)
         for part, found in lines.items():
             with (scratch / part).open("a", encoding="ascii") as file:
                 file.writelines(found)
+    return positions
 
 
 def _known(scratch: Path, part: str) -> dict[str, _Known]:
@@ -100,25 +114,26 @@ def _part(path: str) -> str:
 class _Latecomers:
     """Objects whose journal rows are not in the segments that this rebuild accounts for, read on as they come."""
 
-    def __init__(self, journal: Path, sealed: Sequence[Segment]) -> None:
+    def __init__(self, journal: Journal, positions: Mapping[str, int]) -> None:
         self._journal = journal
-        self._positions: dict[str, int] = {}
-        for segment in sealed:
-            for row in read_segment(segment, tolerant=True):
-                self._positions[segment.writer] = max(row.seq, self._positions.get(segment.writer, 0))
+        self._positions = dict(positions)
         self._paths: set[str] = set()
+
+    @property
+    def has_known(self) -> bool:
+        """Whether the journal tells of anything."""
+        return bool(self._positions)
 
     def paths(self) -> set[str]:
         """Name the objects that came since, as of now."""
-        for row in read_journal(self._journal, self._positions, tolerant=True):
+        for row in self._journal.read(self._positions, tolerant=True):
             self._positions[row.writer] = row.seq
             self._paths.add(row.path)
         return self._paths
 
 
-def _rows(store: LocalStore, scratch: Path, latecomers: _Latecomers, workers: int) -> Iterator[JournalRow]:
-    # The index's libraries run threads of their own, which a forked child would inherit in an undefined state.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
+def _rows(store: Store, workspace: Path, scratch: Path, latecomers: _Latecomers, workers: int) -> Iterator[JournalRow]:
+    pool = _pool(store, workers)
     with pool or nullcontext():
         for part in _PARTS:
             known = _known(scratch, part)
@@ -127,21 +142,52 @@ def _rows(store: LocalStore, scratch: Path, latecomers: _Latecomers, workers: in
                 for name in chain(store.list(f"{INSTANCES}/{part}"), store.list(f"{QUARANTINE}/{part}"))
                 if name.endswith(".dcm") and not is_materialised(name)
             ]
+            _check_listing(store, part, known, names)
             # In this order: an object that has left the spool by now has its row in the journal by the time that is read.
-            spooled = _spooled(store.root) if any(name not in known for name in names) else frozenset()
+            in_flight = _in_flight(store, workspace) if any(name not in known for name in names) else _nothing
             late = latecomers.paths()
             work = [
                 (name, known[name].sha256 if name in known else "")
                 for name in names
-                if name in known or (name not in late and _identity(store.root / name) not in spooled)
+                if name in known or (name not in late and not in_flight(name))
             ]
-            for row in _read(store.root, work, pool):
+            for row in _read(store, work, pool):
                 found = known.get(row.path)
                 yield (
                     replace(row, provenance=Provenance(source=found.source), received_at=found.received_at)
                     if found
                     else replace(row, received_at="")
                 )
+
+
+def _pool(store: Store, workers: int) -> Executor | None:
+    if not isinstance(store, LocalStore):
+        return ThreadPoolExecutor(max(workers, _REQUESTS_AT_ONCE))  # what takes time is waiting for answers
+    # The index's libraries run threads of their own, which a forked child would inherit in an undefined state.
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
+
+
+def _check_listing(store: Store, part: str, known: Mapping[str, _Known], names: Sequence[str]) -> None:
+    """Raise RefusedError if an object that the journal knows stands in the store, and its list does not show it."""
+    missing = known.keys() - set(names)
+    for name in islice(sorted(missing), _LOOKED_FOR):
+        if store.exists(name):
+            raise RefusedError(
+                f"the store's list of part {part} does not show objects that are there",
+                hint="examine the service, then try again",
+            )
+
+
+def _nothing(path: str) -> bool:
+    return False
+
+
+def _in_flight(store: Store, workspace: Path) -> Callable[[str], bool]:
+    """Give what tells of an object without a journal row whether a writer of this machine may be about to write that."""
+    if not isinstance(store, LocalStore):
+        return intended_paths(workspace).__contains__
+    spooled = _spooled(store.root)
+    return lambda path: _identity(store.root / path) in spooled
 
 
 def _spooled(root: Path) -> frozenset[tuple[int, int]]:
@@ -158,41 +204,49 @@ def _identity(file: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _read(root: Path, work: list[tuple[str, str]], pool: Executor | None) -> Iterator[JournalRow]:
+def _read(store: Store, work: list[tuple[str, str]], pool: Executor | None) -> Iterator[JournalRow]:
+    if not isinstance(store, LocalStore):
+        assert pool is not None
+        return pool.map(lambda each: stored_row(store, *each), work)
     tasks = [work[i : i + _FILES_PER_TASK] for i in range(0, len(work), _FILES_PER_TASK)]
-    return chain.from_iterable((pool.map if pool else map)(partial(_read_files, root), tasks))
+    return chain.from_iterable((pool.map if pool else map)(partial(_read_files, store.root), tasks))
 
 
 def _read_files(root: Path, work: list[tuple[str, str]]) -> list[JournalRow]:
-    return [stored_row(root, path, sha256) for path, sha256 in work]
+    store = LocalStore(root)
+    return [stored_row(store, path, sha256) for path, sha256 in work]
 
 
-def stored_row(root: Path, path: str, sha256: str = "") -> JournalRow:
+def stored_row(store: Store, path: str, sha256: str = "") -> JournalRow:
     """Read the row of the object at ``path``, everything but its provenance and time of receipt.
 
     An object that cannot be read has a row that says so: it is never left out in silence.
     """
     try:
-        row = read_row(root / path, sha256=sha256)
-    except OSError:
+        if isinstance(store, LocalStore):
+            row = read_row(store.root / path, sha256=sha256)
+        else:
+            with store.open(path) as file:
+                row = read_open_row(file, sha256=sha256)
+    except (OSError, StoreError):
         log.warning("%s cannot be read", path)
         row = raw_row("", ("UNREADABLE",), sha256, 0, "", Provenance(source=""))
     if path.startswith(f"{QUARANTINE}/"):
-        codes = _reason_codes(root / path) or row.codes
+        codes = _reason_codes(store, path) or row.codes
         return replace(row, path=path, codes=codes, state=ObjectStatus.QUARANTINED.value)
     if is_variant(path) and row.state != ObjectStatus.QUARANTINED:
         return replace(row, path=path, codes=(UID_CONFLICT, *row.codes), state=ObjectStatus.VARIANT.value)
     return replace(row, path=path)
 
 
-def _reason_codes(file: Path) -> tuple[str, ...]:
+def _reason_codes(store: Store, path: str) -> tuple[str, ...]:
     try:
-        return tuple(map(str, json.loads(file.with_suffix(".json").read_bytes())["codes"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        return tuple(map(str, json.loads(store.read_bytes(f"{path.removesuffix('.dcm')}.json"))["codes"]))
+    except (StoreError, ValueError, KeyError, TypeError):
         return ()
 
 
-def _write(store: LocalStore, table: Table, rows: Iterator[JournalRow], sealed: Sequence[Segment], report: Report) -> int:
+def _write(store: Store, table: Table, rows: Iterator[JournalRow], sealed: Sequence[Segment], report: Report) -> int:
     """Write rows to the table and the manifests; the last commit tells which journal segments the table accounts for."""
     accounted = [TableSegment(segment.writer, segment.n, []) for segment in sealed]
     count = number = 0
@@ -210,6 +264,6 @@ def _write(store: LocalStore, table: Table, rows: Iterator[JournalRow], sealed: 
     return count
 
 
-def _columns(store: LocalStore, rows: Sequence[JournalRow]) -> list[dict[str, object]]:
+def _columns(store: Store, rows: Sequence[JournalRow]) -> list[dict[str, object]]:
     write_manifests(store, rows)
     return [index_columns(row) for row in rows]

@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from indexer.scan import scan_file
+from indexer.scan import Scan, scan_file, scan_open
 from vna.archive.examine import Announced, judge, places, raw_row, receipt_row
-from vna.archive.journal import JournalWriter, Segment, is_whole, read_segment, segments, writers
+from vna.archive.journal import Journal, JournalWriter, Segment, is_whole, read_segment, segments, with_open_segment
 from vna.archive.layout import JOURNAL, SPOOL
 from vna.archive.rows import JournalRow, encode, from_fields
 from vna.archive.sink import holds, now, put_reason
@@ -47,7 +48,7 @@ def recover(store: Store, workspace: Path, operations: Operations = SYSTEM) -> R
     """Complete and sweep what dead writers left; the living are not touched. Quick when there is nothing to do."""
     dead = completed = dropped = 0
     with registration(workspace), store_errors("what an earlier run left could not be completed"):
-        for writer in sorted({*_spooling(workspace), *_with_open_segment(workspace / JOURNAL)}):
+        for writer in sorted({*_spooling(workspace), *with_open_segment(workspace / JOURNAL)}):
             with _taken_over(workspace, writer) as is_dead:
                 if is_dead:
                     done, lost = _Recovery(store, workspace, writer, operations).run()
@@ -61,10 +62,6 @@ def recover(store: Store, workspace: Path, operations: Operations = SYSTEM) -> R
 
 def _spooling(workspace: Path) -> list[str]:
     return [entry.name for entry in os.scandir(workspace / SPOOL) if entry.is_dir(follow_symlinks=False)]
-
-
-def _with_open_segment(journal: Path) -> list[str]:
-    return [writer for writer in writers(journal) if any(segment.is_open for segment in segments(journal, writer))]
 
 
 @contextmanager
@@ -94,12 +91,13 @@ class _Recovery:
         self._store = store
         self._writer = writer
         self._operations = operations
-        self._journal = workspace / JOURNAL
+        self._folder = workspace / JOURNAL
+        self._journal = Journal(workspace, None if isinstance(store, LocalStore) else store)
         self._spool = workspace / SPOOL / writer
 
     def run(self) -> tuple[int, int]:
         """Return how many objects were completed and how many spool files dropped."""
-        for segment in segments(self._journal, self._writer):
+        for segment in segments(self._folder, self._writer):
             if segment.is_open:
                 adopt(segment, self._operations)
         parts = sorted(self._spool.glob(f"*{SUFFIX}"))
@@ -107,7 +105,7 @@ class _Recovery:
         known: set[tuple[str, str]] = set()
         last_seq = 0
         if parts or intents:
-            for segment in segments(self._journal, self._writer):
+            for segment in self._journal.segments(self._writer):
                 for row in read_segment(segment, tolerant=True):
                     known.add((row.path, row.sha256))
                     last_seq = max(last_seq, row.seq)
@@ -152,7 +150,7 @@ class _Recovery:
 
     def _record(self, rows: list[JournalRow], last_seq: int) -> None:
         if rows:
-            journal = JournalWriter(self._journal, self._writer, self._operations, last_seq=last_seq + SEQ_GAP)
+            journal = JournalWriter(self._folder, self._writer, self._operations, last_seq=last_seq + SEQ_GAP)
             journal.append([encode(row) for row in rows])
             journal.close()
 
@@ -205,10 +203,22 @@ def read_row(file: Path, writer: str = "", *, sha256: str = "") -> JournalRow:
     file to its end where its digest is known.
     """
     scan = scan_file(file)
-    sha256 = sha256 or file_digest(file)
+    with file.open("rb") as stream:
+        return _row(scan, stream, writer, sha256)
+
+
+def read_open_row(file: BinaryIO, *, sha256: str = "") -> JournalRow:
+    """Read the row of one stored file that is open, wherever it stands; see :func:`read_row`."""
+    return _row(scan_open(file), file, "", sha256)
+
+
+def _row(scan: Scan, file: BinaryIO, writer: str, sha256: str) -> JournalRow:
+    if not sha256:
+        file.seek(0)
+        sha256 = _digest(file)
+    file.seek(0)
     try:
-        with file.open("rb") as stream:
-            head = read_head(stream)
+        head = read_head(file)
     except ValueError:
         return raw_row(writer, scan.codes, sha256, scan.size, now(), Provenance(source=""))
     announced = Announced(head.sop_class_uid, head.sop_instance_uid, head.transfer_syntax_uid)
@@ -219,4 +229,11 @@ def read_row(file: Path, writer: str = "", *, sha256: str = "") -> JournalRow:
 def file_digest(file: Path) -> str:
     """Read a local file to its end and tell its SHA-256."""
     with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return _digest(stream)
+
+
+def _digest(file: BinaryIO) -> str:
+    total = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        total.update(chunk)
+    return total.hexdigest()

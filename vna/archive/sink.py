@@ -26,7 +26,7 @@ from vna.archive.rows import JournalRow, encode
 from vna.archive.writers import Writer
 from vna.errors import DigestMismatchError, StoreError
 from vna.model import ObjectStatus, Provenance, Receipt
-from vna.store import SYSTEM, Operations, Readable, SpoolFile, Store
+from vna.store import SYSTEM, LocalStore, Operations, Readable, SpoolFile, Store
 from vna.store.operations import store_errors
 from vna.store.room import Reserve
 
@@ -70,6 +70,8 @@ class ArchiveSink:
         reserve: Reserve | None = None,
     ) -> None:
         self._store = store
+        # Only a link tells after a power failure that a spool file was published; anywhere else the intent does.
+        self._needs_intents = not (isinstance(store, LocalStore) and store.keeps_source)
         self._durability = durability
         self._on_receipt = on_receipt
         self._writer = Writer(workspace, operations, reserve)
@@ -227,7 +229,7 @@ class ArchiveSink:
             pending.spool.sync()
         for pending in batch:
             pending.payload = encode(pending.row)
-            self._writer.intents.record(pending.spool.path.name, pending.payload, durable=not self._store.keeps_source)
+            self._writer.intents.record(pending.spool.path.name, pending.payload, durable=self._needs_intents)
         published = self._store.publish([(pending.spool.path, pending.row.path) for pending in batch])
         for pending, done in zip(batch, published, strict=True):
             pending.is_published = done

@@ -13,13 +13,13 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from vna.archive.layout import SPOOL
 from vna.store import SYSTEM, Operations, Spool
-from vna.store.locks import hold, release
+from vna.store.locks import hold, locked, release
 from vna.store.operations import APPEND_MODE, FOLDER_MODE, store_errors
 from vna.store.room import Reserve
 
@@ -62,18 +62,8 @@ def registration(workspace: Path) -> Iterator[None]:
     """Hold the lock under which writers come into being and dead ones are looked for; short, and waited for."""
     folder = workspace / SPOOL
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-    with _locked(folder / _REGISTRATION):
+    with locked(folder / _REGISTRATION):
         yield
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, APPEND_MODE)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def claim(path: Path) -> int | None:
@@ -175,4 +165,13 @@ def read_intents(folder: Path) -> dict[str, dict[str, object]]:
                 found.pop(name, None)
             else:
                 found[name] = fields
+    return found
+
+
+def intended_paths(workspace: Path) -> set[str]:
+    """Name the objects that writers of this machine have been about to publish of late, whatever became of them."""
+    found: set[str] = set()
+    for folder in (workspace / SPOOL).glob("*/"):
+        with suppress(FileNotFoundError):
+            found.update(str(fields["path"]) for fields in read_intents(folder).values() if "path" in fields)
     return found

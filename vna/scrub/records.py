@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from vna.archive import Archive
-from vna.archive.journal import read_journal
-from vna.archive.layout import INSTANCES, JOURNAL, MANIFESTS, QUARANTINE, is_variant
+from vna.archive.layout import INSTANCES, MANIFESTS, QUARANTINE, is_variant
 from vna.archive.manifests import read_manifest_file
 from vna.errors import StoreError, VnaError
 
@@ -42,7 +41,6 @@ class Records:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._journal = archive.root / JOURNAL
         self._positions: dict[str, int] = {}
         self._database = sqlite3.connect("", isolation_level=None)  # the empty name: a file of SQLite's own, spilled as needed
         self._database.execute("PRAGMA synchronous = OFF")
@@ -85,7 +83,7 @@ class Records:
         self._database.execute("COMMIT")
 
     def _from_journal(self) -> Iterator[_Row]:
-        for row in read_journal(self._journal, dict(self._positions), tolerant=True):
+        for row in self._archive.journal.read(dict(self._positions), tolerant=True):
             self._positions[row.writer] = row.seq
             if is_object(row.path) and _DIGEST.fullmatch(row.sha256):
                 yield part_of(row.path), row.path, bytes.fromhex(row.sha256), row.size

@@ -24,6 +24,7 @@ __all__ = [
     "Store",
     "SystemOperations",
     "is_local",
+    "is_s3",
     "local_path",
     "open_store",
 ]
@@ -32,6 +33,11 @@ __all__ = [
 def is_local(url: str) -> bool:
     """Tell whether a URL names a folder of this machine."""
     return "://" not in url or url.startswith("file://")
+
+
+def is_s3(url: str) -> bool:
+    """Tell whether a URL names a bucket of S3, or of a service that speaks its protocol."""
+    return url.startswith(("s3://", "s3a://"))
 
 
 def local_path(url: str) -> str:
@@ -49,7 +55,7 @@ def open_store(
     """
     if is_local(url):
         return LocalStore(local_path(url), operations)
-    if url.startswith(("s3://", "s3a://")):
+    if is_s3(url):
         from vna.store.s3 import open_s3
 
         return open_s3(url, storage_options, writing=writing)

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from vna.store.operations import APPEND_MODE
 
 _held: set[int] = set()
 
@@ -23,6 +27,17 @@ def release(descriptor: int) -> None:
     """Close an open file and so give its lock up."""
     _held.discard(descriptor)
     os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the exclusive lock on a file, which is made if need be, while the block runs; waited for."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, APPEND_MODE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _let_go() -> None:

@@ -22,7 +22,7 @@ from vna.store.port import Readable, checked, replaceable
 from vna.store.s3_client import Connection, MissingError, Retry, connect
 from vna.store.s3_file import open_object
 from vna.store.s3_probe import probe
-from vna.store.s3_put import SHA256, Capabilities, Content, Putter
+from vna.store.s3_put import SHA256, Capabilities, Content, Putter, has_token
 
 PROTOCOLS = ("s3://", "s3a://")
 
@@ -76,10 +76,13 @@ class S3Store:
         for _, path in files:
             checked(path)
         if len(files) == 1:
-            return [self.put_file(*files[0])]
+            return [self._publish(*files[0])]
         self.probe()
         with ThreadPoolExecutor(min(_AT_ONCE, len(files) or 1), thread_name_prefix="vna-s3") as pool:
-            return list(pool.map(lambda each: self.put_file(*each), files))
+            return list(pool.map(lambda each: self._publish(*each), files))
+
+    def _publish(self, local: Path, path: str) -> bool:
+        return self._putter().create(self._key(path), Content.of(local), _token_of(local))
 
     def put_file(self, local: Path, path: str) -> bool:
         """See :meth:`vna.store.port.Store.put_file`."""
@@ -122,13 +125,9 @@ class S3Store:
     # -- what stands there
 
     def came_from(self, local: Path, path: str) -> bool:
-        """See :meth:`vna.store.port.Store.came_from`. A service does not tell, so the bytes are compared."""
+        """See :meth:`vna.store.port.Store.came_from`. A published object bears the name of the spool file that it was."""
         try:
-            size = self.size(path)
-            with store_errors("the object could not be examined"):
-                if size != local.stat().st_size:
-                    return False
-            return self._putter().digest(self._key(path)) == Content.of(local).sha256
+            return has_token(self._head(path), _token_of(local))
         except InstanceMissingError:
             return False
 
@@ -217,6 +216,11 @@ class S3Store:
             )
         except MissingError as exc:
             raise InstanceMissingError(f"there is no object under {path}") from exc
+
+
+def _token_of(local: Path) -> str:
+    """Name a spool file as no other ever was: by its writer and its number."""
+    return f"{local.parent.name}/{local.name}"
 
 
 class _WrongBytesError(OSError):

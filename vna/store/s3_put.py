@@ -1,8 +1,8 @@
 """Put an object so that afterwards one knows what stands there: by whom, whole, and with which bytes.
 
-Each put bears a token of its own in the object's metadata. When an answer is lost, whoever reads the object's head later can
-tell by the token whether the put was applied, and whether by this caller. The digest stands there too, so that whoever reads the
-object can compare without asking anybody else.
+Each put bears a token of its own in the object's metadata, which for a published spool file is its name. When an answer is lost,
+whoever reads the object's head later can tell by the token whether the put was applied, and whether by this caller. The digest
+stands there too, so that whoever reads the object can compare without asking anybody else.
 """
 
 from __future__ import annotations
@@ -85,13 +85,14 @@ class Putter:
     multipart_above: int = 64 << 20
     part_size: int = _PART
 
-    def create(self, key: str, content: Content) -> bool:
+    def create(self, key: str, content: Content, token: str = "") -> bool:
         """Put an object where nothing stands. True when it is this one that stands there now, proved; False when another does.
 
+        An object with this ``token`` is this one, whenever it was put; without one, that of no other call is.
         Raises DigestMismatchError when the service keeps other bytes (they are taken away again), StoreError when it cannot be
         put or nobody can tell whether it was.
         """
-        token = secrets.token_hex(16)
+        token = token or secrets.token_hex(16)
         checksum = _encoded(content.sha256)
         if content.size > self.multipart_above and self.capabilities.conditional_multipart:
             if self._head(key) is not None:
@@ -160,13 +161,13 @@ class Putter:
             log.debug("put: %s %s, attempt %d", answer.status, answer.code, attempt)
             retry.pause(attempt)
         head = self._head(key)
-        if head is None or not _has(head, token):
+        if head is None or not has_token(head, token):
             raise last or StoreError(_WHAT)
         return head
 
     def _ours(self, key: str, token: str) -> Mapping[str, Any] | None:
         head = self._head(key)
-        return head if head is not None and _has(head, token) else None
+        return head if head is not None and has_token(head, token) else None
 
     # -- in parts
 
@@ -260,7 +261,8 @@ def _metadata(content: Content, token: str) -> dict[str, str]:
     return {TOKEN: token, SHA256: content.sha256.hex()}
 
 
-def _has(head: Mapping[str, Any], token: str) -> bool:
+def has_token(head: Mapping[str, Any], token: str) -> bool:
+    """Tell whether the head of an object is that of the put with this token."""
     return bool(head.get("Metadata", {}).get(TOKEN) == token)
 
 

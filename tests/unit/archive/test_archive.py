@@ -42,9 +42,9 @@ def test_a_newer_format_is_refused_and_a_broken_description_named(tmp_path: Path
         Archive.open(archive.url)
 
 
-def test_a_url_that_is_no_folder_is_the_users_mistake() -> None:
-    with pytest.raises(ConfigError, match="s3"):
-        Archive.create("s3://bucket/prefix")
+def test_a_url_where_no_archive_can_live_is_the_users_mistake() -> None:
+    with pytest.raises(ConfigError, match="gcs"):
+        Archive.create("gcs://bucket/prefix")
 
 
 def test_killed_anywhere_while_it_is_created_it_is_created_the_next_time(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_corrected_files_beside_their_objects_are_no_objects(filled: Archive) ->
 
 
 def test_an_object_that_cannot_be_read_has_a_row_that_says_so(filled: Archive) -> None:
-    row = stored_row(filled.root, "instances/00/1/2/none.dcm", "ab" * 32)
+    row = stored_row(filled.store, "instances/00/1/2/none.dcm", "ab" * 32)
     assert (row.state, row.codes, row.path, row.sha256) == (
         "quarantined", ("UNREADABLE",), "instances/00/1/2/none.dcm", "ab" * 32,
     )  # fmt: skip
@@ -255,7 +255,7 @@ def test_an_empty_archive_answers_with_nothing(archive: Archive) -> None:
 
 def test_a_rebuilt_row_of_every_object_equals_the_one_that_the_sink_wrote(filled: Archive) -> None:
     for row in filled.journal_rows():
-        again = stored_row(filled.root, row.path)
+        again = stored_row(filled.store, row.path)
         for name in ("state", "path", "sha256", "size", "codes"):
             assert getattr(again, name) == getattr(row, name), name
         assert {name: value for name, value in again.row.items() if value is not None} == row.row

@@ -10,11 +10,18 @@ from pathlib import Path
 import pytest
 
 from tests.support.crash import FailAt, WatchedOperations
-from vna.archive.journal import JournalWriter, read_journal, segments
+from vna.archive.journal import Journal, JournalWriter, segments
 from vna.archive.recovery import adopt
 from vna.archive.rows import JournalRow, decode, encode, numbered
 from vna.errors import StoreError, StoreFullError
 from vna.model import Provenance
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    return folder
 
 
 def row(name: str) -> JournalRow:
@@ -24,7 +31,7 @@ def row(name: str) -> JournalRow:
 
 
 def names(journal: Path, **after: int) -> list[str]:
-    return [found.sha256[0] for found in read_journal(journal, after)]
+    return [found.sha256[0] for found in Journal(journal.parent).read(after)]
 
 
 def test_a_row_comes_back_as_it_was() -> None:
@@ -40,36 +47,36 @@ def test_a_row_comes_back_as_it_was() -> None:
     assert full.receipt().codes == ("BAD_UID", "NO_PREAMBLE")
 
 
-def test_rows_are_visible_while_the_segment_is_open_and_after_it_was_sealed(tmp_path: Path) -> None:
-    writer = JournalWriter(tmp_path, "w")
+def test_rows_are_visible_while_the_segment_is_open_and_after_it_was_sealed(journal: Path) -> None:
+    writer = JournalWriter(journal, "w")
     writer.append([encode(row("a")), encode(row("b"))])
-    assert names(tmp_path) == ["a", "b"]
+    assert names(journal) == ["a", "b"]
     writer.seal()
     writer.append([encode(row("c"))])
-    assert names(tmp_path) == ["a", "b", "c"]
+    assert names(journal) == ["a", "b", "c"]
     writer.close()
-    assert [(segment.n, segment.is_open) for segment in segments(tmp_path, "w")] == [(1, False), (3, False)]
-    assert [path.name for path in sorted((tmp_path / "w").iterdir())] == [f"{1:020d}", f"{3:020d}"]
+    assert [(segment.n, segment.is_open) for segment in segments(journal, "w")] == [(1, False), (3, False)]
+    assert [path.name for path in sorted((journal / "w").iterdir())] == [f"{1:020d}", f"{3:020d}"]
 
 
-def test_a_writer_without_rows_leaves_nothing(tmp_path: Path) -> None:
-    writer = JournalWriter(tmp_path, "w")
+def test_a_writer_without_rows_leaves_nothing(journal: Path) -> None:
+    writer = JournalWriter(journal, "w")
     writer.seal()
     writer.close()
-    assert list(tmp_path.iterdir()) == []
+    assert list(journal.iterdir()) == []
 
 
-def test_segments_are_rolled_and_a_reader_reads_on_from_its_position(tmp_path: Path) -> None:
-    writer = JournalWriter(tmp_path, "w", rows_per_segment=2)
+def test_segments_are_rolled_and_a_reader_reads_on_from_its_position(journal: Path) -> None:
+    writer = JournalWriter(journal, "w", rows_per_segment=2)
     for name in "abcde":
         writer.append([encode(row(name))])
-    assert [segment.n for segment in segments(tmp_path, "w")] == [1, 3, 5]
+    assert [segment.n for segment in segments(journal, "w")] == [1, 3, 5]
     for position, rest in enumerate(["abcde", "bcde", "cde", "de", "e", ""]):
-        assert names(tmp_path, w=position) == list(rest)
+        assert names(journal, w=position) == list(rest)
     writer.close()
 
 
-def test_the_rows_of_all_waiting_threads_share_one_fsync(tmp_path: Path) -> None:
+def test_the_rows_of_all_waiting_threads_share_one_fsync(journal: Path) -> None:
     syncs: list[str] = []
 
     def slowly(kind: str, arguments: tuple[object, ...]) -> None:
@@ -77,36 +84,36 @@ def test_the_rows_of_all_waiting_threads_share_one_fsync(tmp_path: Path) -> None
             syncs.append(kind)
             time.sleep(0.05)
 
-    writer = JournalWriter(tmp_path, "w", WatchedOperations(slowly))
+    writer = JournalWriter(journal, "w", WatchedOperations(slowly))
     threads = [threading.Thread(target=writer.append, args=([encode(row("a"))],)) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert names(tmp_path) == ["a"] * 20
-    assert [found.seq for found in read_journal(tmp_path)] == list(range(1, 21))
+    assert names(journal) == ["a"] * 20
+    assert [found.seq for found in Journal(journal.parent).read()] == list(range(1, 21))
     assert len(syncs) <= 4
     writer.close()
 
 
-def test_a_full_disk_leaves_no_part_of_a_row_and_the_writer_goes_on(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_part_of_a_row_and_the_writer_goes_on(journal: Path) -> None:
     fail = FailAt("write", errno.ENOSPC)
     fail.armed = False
-    writer = JournalWriter(tmp_path, "w", WatchedOperations(fail))
+    writer = JournalWriter(journal, "w", WatchedOperations(fail))
     writer.append([encode(row("a"))])
     fail.armed = True
     with pytest.raises(StoreFullError):
         writer.append([encode(row("b"))])
     fail.armed = False
     writer.append([encode(row("c"))])
-    assert [(found.sha256[0], found.seq) for found in read_journal(tmp_path)] == [("a", 1), ("c", 3)]
+    assert [(found.sha256[0], found.seq) for found in Journal(journal.parent).read()] == [("a", 1), ("c", 3)]
     writer.close()
 
 
-def test_after_a_failed_fsync_nothing_is_acknowledged_any_more(tmp_path: Path) -> None:
+def test_after_a_failed_fsync_nothing_is_acknowledged_any_more(journal: Path) -> None:
     fail = FailAt("sync", errno.EIO)
     fail.armed = False
-    writer = JournalWriter(tmp_path, "w", WatchedOperations(fail))
+    writer = JournalWriter(journal, "w", WatchedOperations(fail))
     writer.append([encode(row("a"))])
     fail.armed = True
     with pytest.raises(StoreError):
@@ -116,47 +123,47 @@ def test_after_a_failed_fsync_nothing_is_acknowledged_any_more(tmp_path: Path) -
         writer.append([encode(row("c"))])
     writer.close()
     assert fail.failures == 1, "a failed fsync was tried again"
-    assert names(tmp_path) == ["a"]
+    assert names(journal) == ["a"]
 
 
 @pytest.mark.parametrize("cut", range(1, 40, 7))
-def test_a_torn_last_line_is_cut_off_when_the_segment_is_adopted(tmp_path: Path, cut: int) -> None:
-    writer = JournalWriter(tmp_path, "w")
+def test_a_torn_last_line_is_cut_off_when_the_segment_is_adopted(journal: Path, cut: int) -> None:
+    writer = JournalWriter(journal, "w")
     writer.append([encode(row("a")), encode(row("b"))])
-    (segment,) = segments(tmp_path, "w")
+    (segment,) = segments(journal, "w")
     segment.path.write_bytes(segment.path.read_bytes()[:-cut])
-    assert names(tmp_path) == ["a"]
+    assert names(journal) == ["a"]
     adopt(segment)
-    assert names(tmp_path) == ["a"]
-    assert not segments(tmp_path, "w")[0].is_open
+    assert names(journal) == ["a"]
+    assert not segments(journal, "w")[0].is_open
 
 
-def test_a_segment_that_never_got_a_whole_row_goes_away(tmp_path: Path) -> None:
-    writer = JournalWriter(tmp_path, "w")
+def test_a_segment_that_never_got_a_whole_row_goes_away(journal: Path) -> None:
+    writer = JournalWriter(journal, "w")
     writer.append([encode(row("a"))])
-    (segment,) = segments(tmp_path, "w")
+    (segment,) = segments(journal, "w")
     segment.path.write_bytes(segment.path.read_bytes()[:-1])
     adopt(segment)
-    assert segments(tmp_path, "w") == []
+    assert segments(journal, "w") == []
 
 
-def test_lines_behind_a_damaged_one_are_kept_and_so_is_the_original(tmp_path: Path) -> None:
-    writer = JournalWriter(tmp_path, "w")
+def test_lines_behind_a_damaged_one_are_kept_and_so_is_the_original(journal: Path) -> None:
+    writer = JournalWriter(journal, "w")
     writer.append([encode(row(name)) for name in "abc"])
-    (segment,) = segments(tmp_path, "w")
+    (segment,) = segments(journal, "w")
     lines = segment.path.read_bytes().splitlines(keepends=True)
     segment.path.write_bytes(lines[0] + bytes(50) + b"\n" + lines[2])
     adopt(segment)
-    assert names(tmp_path) == ["a", "c"]
-    assert (tmp_path / "w" / f"{1:020d}.damaged").read_bytes() == lines[0] + bytes(50) + b"\n" + lines[2]
+    assert names(journal) == ["a", "c"]
+    assert (journal / "w" / f"{1:020d}.damaged").read_bytes() == lines[0] + bytes(50) + b"\n" + lines[2]
 
 
-def test_a_damaged_line_in_a_sealed_segment_is_not_passed_over_in_silence(tmp_path: Path) -> None:
-    writer = JournalWriter(tmp_path, "w")
+def test_a_damaged_line_in_a_sealed_segment_is_not_passed_over_in_silence(journal: Path) -> None:
+    writer = JournalWriter(journal, "w")
     writer.append([encode(row(name)) for name in "abc"])
     writer.close()
-    (segment,) = segments(tmp_path, "w")
+    (segment,) = segments(journal, "w")
     segment.path.write_bytes(segment.path.read_bytes().replace(b'"path":"instances/b', b'"pat'))
     with pytest.raises(StoreError, match="line 2"):
-        names(tmp_path)
-    assert [found.sha256[0] for found in read_journal(tmp_path, tolerant=True)] == ["a", "c"]
+        names(journal)
+    assert [found.sha256[0] for found in Journal(journal.parent).read(tolerant=True)] == ["a", "c"]
