@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from indexer.schema import COLUMNS, DICOM_COLUMNS, Column, Kind, study_hash
+from indexer.schema import CLUSTER_COLUMN, COLUMNS, DICOM_COLUMNS, Column, Kind, study_hash
 
 Row = Mapping[str, object]
 """One object's columns by name; what is missing is NULL."""
@@ -50,6 +51,14 @@ OVERLAYS = pa.schema(
     ]
 )
 """The table ``overlays``: one row per (object, revision), with the effective value of ``status`` and of every DICOM column."""
+
+
+_ORDER = (CLUSTER_COLUMN, "SeriesInstanceUID", "path", "sha256", REVISION)
+
+
+def by_study(table: Any) -> Any:
+    """Give the indices that sort a table of the index by study, and within one in a stable order."""
+    return pc.sort_indices(table, [(name, "ascending") for name in _ORDER if name in table.column_names])
 
 
 def to_arrow(rows: Iterable[Row], schema: Any = INSTANCES) -> Any:

@@ -9,45 +9,40 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
-from deltalake import (
-    BloomFilterProperties,
-    ColumnProperties,
-    CommitProperties,
-    DeltaTable,
-    PostCommitHookProperties,
-    Transaction,
-    WriterProperties,
-    write_deltalake,
-)
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
 
-from indexer.columns import INSTANCES, Row, to_arrow
+from indexer.columns import INSTANCES, Row, by_study, to_arrow
 from indexer.errors import IndexerError, TableConflictError, UsageError
-from indexer.schema import BLOOM_COLUMNS, CLUSTER_COLUMN, SCHEMA_VERSION
+from indexer.parquet import ROWS_A_FILE, ParquetFiles
+from indexer.s3 import delta_options, is_remote, require_conditional_writes
+from indexer.schema import CLUSTER_COLUMN, SCHEMA_VERSION
+
+MAINTAINER = "maintainer"
+"""The application transaction that every commit carries that takes files out of the table; see :mod:`indexer.lease`."""
 
 _ATTEMPTS = 12
 _FIRST_WAIT_S = 0.02
 _LONGEST_WAIT_S = 1.0
-_ROW_GROUP = 131_072
-_SHARED_VALUES = 16_384
-"""How many patients, studies and series a row group of instances is expected to have; more only weaken its bloom filters."""
+_OVERTAKEN = 200
+"""How often the Delta library puts a commit behind those of others, which costs a request each, before it gives up."""
 
+_CONFIGURATION = {
+    "vna.schemaVersion": str(SCHEMA_VERSION),
+    "delta.checkpointInterval": "50",
+    "delta.logRetentionDuration": "interval 1 days",
+}
+_T = TypeVar("_T")
 _LEAST, _GREATEST = -(2**63), 2**63 - 1
 _KEEPS_ROWS = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES"})
-
-_S3_OPTIONS = {
-    "key": "AWS_ACCESS_KEY_ID",
-    "secret": "AWS_SECRET_ACCESS_KEY",
-    "token": "AWS_SESSION_TOKEN",
-    "endpoint_url": "AWS_ENDPOINT_URL",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,32 +74,11 @@ class FileRange:
     greatest: int
 
 
-def delta_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[str, str] | None:
-    """Translate s3fs's storage options, which the configuration uses, to those of the Delta library; None for local tables."""
-    if not url.startswith(("s3://", "s3a://")):
-        return None
-    given = dict(storage_options or {})
-    options = {"AWS_REGION": "us-east-1", "aws_conditional_put": "etag"}
-    for source in (given, given.get("client_kwargs") or {}):
-        options.update({name: str(source[key]) for key, name in _S3_OPTIONS.items() if source.get(key)})
-        if source.get("region_name"):
-            options["AWS_REGION"] = str(source["region_name"])
-    if options.get("AWS_ENDPOINT_URL", "").startswith("http://"):
-        options["AWS_ALLOW_HTTP"] = "true"
-    return options
-
-
-def _writer_properties(names: Iterable[str]) -> WriterProperties:
-    """Say how files are written: row groups small enough to be decoded in milliseconds, bloom filters of the size they need."""
-    present = set(names)
-    values = {name: _SHARED_VALUES if {name, "SOPInstanceUID"} <= present else _ROW_GROUP for name in BLOOM_COLUMNS}
-    values["SOPInstanceUID"] = _ROW_GROUP
-    columns = {
-        name: ColumnProperties(bloom_filter_properties=BloomFilterProperties(True, 0.01, count))
-        for name, count in values.items()
-        if name in present
-    }
-    return WriterProperties(compression="ZSTD", max_row_group_size=_ROW_GROUP, column_properties=columns)
+def _highest(segments: Sequence[Segment]) -> dict[str, int]:
+    numbers: dict[str, int] = {}
+    for segment in segments:
+        numbers[segment.writer] = max(segment.number, numbers.get(segment.writer, segment.number))
+    return numbers
 
 
 def _keeps_rows(commit: Mapping[str, Any]) -> bool:
@@ -117,28 +91,28 @@ def _keeps_rows(commit: Mapping[str, Any]) -> bool:
 class Table:
     """One Delta table. Open it with :meth:`create` or :meth:`open`; nothing needs to be closed. Not for two threads at once."""
 
-    def __init__(self, delta: DeltaTable, url: str, schema: Any, options: dict[str, str] | None = None) -> None:
+    def __init__(self, delta: DeltaTable, url: str, schema: Any, storage_options: Mapping[str, Any] | None = None) -> None:
         self.url = url
-        self._options = options
         self._delta = delta
         self._schema = schema
-        self._properties = _writer_properties(schema.names)
+        self._storage_options = storage_options
 
     @classmethod
     def create(cls, url: str | Path, schema: Any = INSTANCES, storage_options: Mapping[str, Any] | None = None) -> Table:
         """Create the table, empty, or open it when it is there already. Raises IndexerError when neither works."""
         location = str(url)
-        configuration = {"vna.schemaVersion": str(SCHEMA_VERSION)}
         try:
             if "://" not in location:
                 Path(location).mkdir(parents=True, exist_ok=True)
             options = delta_options(location, storage_options)
             if not DeltaTable.is_deltatable(location, options):
+                if is_remote(location):
+                    require_conditional_writes(location, storage_options)
                 DeltaTable.create(
                     location,
                     schema,
                     mode="ignore",
-                    configuration=configuration,
+                    configuration=_CONFIGURATION,
                     storage_options=options,
                     commit_properties=CommitProperties(max_commit_retries=0),  # or the second of two would commit once more
                     raise_if_key_not_exists=False,
@@ -153,9 +127,8 @@ class Table:
     def open(cls, url: str | Path, schema: Any = INSTANCES, storage_options: Mapping[str, Any] | None = None) -> Table:
         """Open an existing table. Raises UsageError when there is none, IndexerError when it cannot be read or is newer."""
         location = str(url)
-        options = delta_options(location, storage_options)
         try:
-            delta = DeltaTable(location, storage_options=options)
+            delta = DeltaTable(location, storage_options=delta_options(location, storage_options))
         except TableNotFoundError as exc:
             raise UsageError(f"there is no table at {location}", hint="indexer scan PATH --to TABLE makes one") from exc
         except (DeltaError, OSError) as exc:
@@ -163,7 +136,7 @@ class Table:
         newest = int(delta.metadata().configuration.get("vna.schemaVersion") or SCHEMA_VERSION)
         if newest > SCHEMA_VERSION:
             raise IndexerError(f"the table at {location} has schema version {newest}; this software knows {SCHEMA_VERSION}")
-        return cls(delta, location, schema, options)
+        return cls(delta, location, schema, storage_options)
 
     def refresh(self) -> None:
         """Read the newest state of the table."""
@@ -205,7 +178,8 @@ class Table:
             return []
         try:
             commits = self._delta.history(now - version) if version < now else []
-            known = set(DeltaTable(self.url, version=version, storage_options=self._options).file_uris())
+            options = delta_options(self.url, self._storage_options)
+            known = set(DeltaTable(self.url, version=version, storage_options=options).file_uris())
         except (DeltaError, OSError):
             return None
         if len(commits) < now - version or not all(map(_keeps_rows, commits)):
@@ -216,9 +190,13 @@ class Table:
         """Tell the highest number of this writer that the table holds; None when it holds none."""
         return self._delta.transaction_version(writer)
 
+    def actions(self) -> pa.Table:
+        """Give what the transaction log says of each current file, a row each: path, size, rows, least and greatest values."""
+        return pa.table(self._delta.get_add_actions(flatten=True))
+
     def info(self) -> TableInfo:
         """Tell rows, files and bytes, from the transaction log alone."""
-        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        actions = self.actions()
         counts, sizes = (actions.column(name).to_pylist() for name in ("num_records", "size_bytes"))
         return TableInfo(self.url, self.version(), sum(count or 0 for count in counts), len(sizes), sum(sizes))
 
@@ -229,80 +207,142 @@ class Table:
     def append_segments(self, segments: Sequence[Segment]) -> int:
         """Append what the table does not hold yet of several segments, in one commit; gives how many rows were added.
 
-        Retries with jitter when other writers get in between. Raises TableConflictError when that goes on, IndexerError when
-        the table cannot be written; either way nothing was added, or it will be recognised when tried again.
+        Rows that are Arrow tables keep their order; others are sorted by study. Files of up to :data:`ROWS_A_FILE` rows are
+        written once, however often the commit is overtaken by other writers. Raises TableConflictError when that goes on,
+        IndexerError when the table cannot be written; either way nothing was added, or it will be recognised when tried again.
         """
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                time.sleep(random.uniform(0.5, 1.5) * min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt))  # noqa: S311 - jitter
-            try:
-                self.refresh()
-                due = [segment for segment in segments if self._is_due(segment)]
-                parts = [self._to_arrow(segment.rows) for segment in due if len(segment.rows)]
-                if parts:
-                    self._commit(pa.concat_tables(parts), due)
-                return sum(part.num_rows for part in parts)
-            except CommitFailedError:
-                continue
-            except (DeltaError, OSError) as exc:
-                raise IndexerError(f"cannot write the table at {self.url}: {exc}") from exc
-        raise TableConflictError(f"{_ATTEMPTS} commits to the table at {self.url} were overtaken by other writers")
+        written: list[Segment] = []
+        actions: list[AddAction] = []
+        count = 0
+
+        def attempt() -> int:
+            nonlocal written, actions, count
+            due = [segment for segment in segments if self._is_due(segment)]
+            if due and [(each.writer, each.number) for each in due] != [(each.writer, each.number) for each in written]:
+                table = self._rows_of(due)
+                written, actions, count = due, self._write(table), table.num_rows
+            if due:
+                self._commit(actions, _highest(due))
+            return count  # and if nothing is due any more, it was this commit after all
+
+        return self._until_committed(attempt)
 
     def _is_due(self, segment: Segment) -> bool:
         held = self.transaction(segment.writer)
         return held is None or held < segment.number
 
-    def _to_arrow(self, rows: Sequence[Row] | pa.Table) -> pa.Table:
-        return rows if isinstance(rows, pa.Table) else to_arrow(rows, self._schema)
+    def _rows_of(self, segments: Sequence[Segment]) -> pa.Table:
+        tables = [segment.rows for segment in segments if isinstance(segment.rows, pa.Table)]
+        rows = [row for segment in segments if not isinstance(segment.rows, pa.Table) for row in segment.rows]
+        tables += [to_arrow(rows, self._schema)] if rows else []
+        if len(tables) < 2:
+            return tables[0] if tables else self._schema.empty_table()
+        table = pa.concat_tables(tables)
+        return table.take(by_study(table))
 
-    def _commit(self, table: pa.Table, due: Sequence[Segment]) -> None:
-        highest: dict[str, int] = {}
-        for segment in due:
-            highest[segment.writer] = max(segment.number, highest.get(segment.writer, -1))
-        transactions = [Transaction(writer, number) for writer, number in sorted(highest.items())]
-        write_deltalake(
-            self._delta,
-            table,
-            mode="append",
-            writer_properties=self._properties,
-            commit_properties=CommitProperties(app_transactions=transactions, max_commit_retries=0),
-            post_commithook_properties=PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False),
-        )
+    def _write(self, table: pa.Table) -> list[AddAction]:
+        """Write rows to files that no commit names yet, once it is known that the log can be relied on."""
+        if is_remote(self.url):
+            require_conditional_writes(self.url, self._storage_options)
+        files = ParquetFiles(self.url, self._schema, self._storage_options)
+        return [files.write([table.slice(at, ROWS_A_FILE)]) for at in range(0, table.num_rows, ROWS_A_FILE)]
 
     def overwrite(self, table: Any, numbers: Mapping[str, int] = MappingProxyType({})) -> None:
         """Replace all rows by those of an Arrow table with the same schema, in one commit.
 
         ``numbers`` are kept as application transactions: which number of each writer the rows account for.
         """
-        transactions = [Transaction(writer, number) for writer, number in sorted(numbers.items())]
-        try:
-            self.refresh()
-            write_deltalake(
-                self._delta,
-                table,
-                mode="overwrite",
-                writer_properties=self._properties,
-                commit_properties=CommitProperties(app_transactions=transactions),
-            )
-        except CommitFailedError as exc:
-            raise TableConflictError(f"the table at {self.url} was written by somebody else meanwhile") from exc
-        except (DeltaError, OSError) as exc:
-            raise IndexerError(f"cannot write the table at {self.url}: {exc}") from exc
+        self._replace(self._write(table), lambda: numbers)
 
-    def optimize(self, keep_hours: int = 168) -> dict[str, int]:
-        """Cluster all rows by study into few files, write a checkpoint, and remove files and log entries that are no longer used.
+    def replace_by(self, other: Table, numbers: Callable[[], Mapping[str, int]]) -> None:
+        """Replace all rows by those of another table, in one commit that also says which number of each writer they account for.
 
-        For the one leased maintainer: it conflicts with no append, but with another maintainer. ``keep_hours`` is how long files
-        that were replaced stay for readers that still use them. Gives how many files were added and removed from the table.
+        ``numbers`` is asked at each attempt. It must name every writer of this table, with 0 for one that the rows know nothing
+        of, since what others append meanwhile is replaced too, and has to be appended once more.
         """
+        held = ParquetFiles(other.url, self._schema, other._storage_options)
+        actions = []
+        for path in other.actions().column("path").to_pylist():
+            for part in held.read(path, ROWS_A_FILE):
+                actions += self._write(part)
+        self._replace(actions, numbers)
+
+    def _replace(self, actions: Sequence[AddAction], numbers: Callable[[], Mapping[str, int]]) -> None:
+        def attempt() -> None:
+            fence = {MAINTAINER: (self.transaction(MAINTAINER) or 0) + 1}
+            self._commit(actions, {**numbers(), **fence}, mode="overwrite", overtaken=0)
+
+        self._until_committed(attempt)
+
+    def _until_committed(self, attempt: Callable[[], _T]) -> _T:
+        """Try with the newest state, again with jitter where a commit was refused.
+
+        The Delta library itself puts a commit behind those of others that have nothing to do with it. What it refuses has an
+        application transaction in common with another commit, so that what is due must be asked for anew.
+        """
+        for number in range(_ATTEMPTS):
+            if number:
+                time.sleep(random.uniform(0.5, 1.5) * min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**number))  # noqa: S311 - jitter
+            try:
+                self.refresh()
+                return attempt()
+            except CommitFailedError:
+                continue
+            except (DeltaError, OSError) as exc:
+                raise IndexerError(f"cannot write the table at {self.url}: {exc}") from exc
+        raise self._conflict()
+
+    def _conflict(self) -> TableConflictError:
+        return TableConflictError(f"{_ATTEMPTS} commits to the table at {self.url} were overtaken by other writers")
+
+    def _commit(
+        self,
+        actions: Sequence[AddAction | RemoveAction],
+        numbers: Mapping[str, int],
+        mode: Any = "append",
+        overtaken: int = _OVERTAKEN,
+    ) -> None:
+        self._delta.create_write_transaction(
+            list(actions),
+            mode,
+            self._delta.schema(),
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(writer, number) for writer, number in sorted(numbers.items())],
+                max_commit_retries=overtaken,
+            ),
+            post_commithook_properties=PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False),
+        )
+        self.refresh()
+
+    # -- for the holder of the lease, see indexer.lease
+
+    def commit(self, actions: Sequence[AddAction | RemoveAction], numbers: Mapping[str, int]) -> None:
+        """Add and remove files in one commit. Raises TableConflictError when one of these writers committed since the refresh."""
         try:
-            self.refresh()
-            done = self._delta.optimize.z_order([CLUSTER_COLUMN], writer_properties=self._properties)
-            self._delta.create_checkpoint()
-            self._delta.cleanup_metadata()
-            self._delta.vacuum(keep_hours, dry_run=False, enforce_retention_duration=False)
+            self._commit(actions, numbers)
         except CommitFailedError as exc:
             raise TableConflictError(f"the table at {self.url} was rewritten by somebody else meanwhile") from exc
         except (DeltaError, OSError) as exc:
-            raise IndexerError(f"cannot optimise the table at {self.url}: {exc}") from exc
-        return {"added": int(done["numFilesAdded"]), "removed": int(done["numFilesRemoved"])}
+            raise IndexerError(f"cannot write the table at {self.url}: {exc}") from exc
+
+    def tidy(self, rounds: Sequence[tuple[int, bool]]) -> int:
+        """Write a checkpoint, expire the log, and delete files by their age; gives how many files."""
+        try:
+            self.refresh()
+            self._delta.create_checkpoint()
+            self._delta.cleanup_metadata()
+            return sum(len(self.unneeded(hours, everything=everything, delete=True)) for hours, everything in rounds)
+        except CommitFailedError as exc:
+            raise TableConflictError(f"the table at {self.url} is written too busily to be tidied") from exc
+        except (DeltaError, OSError) as exc:
+            raise IndexerError(f"cannot tidy the table at {self.url}: {exc}") from exc
+
+    def unneeded(self, hours: int, *, everything: bool, delete: bool = False) -> list[str]:
+        """List files that were replaced so long ago and (``everything``) such that no commit names; delete them if told to."""
+        return self._delta.vacuum(
+            hours,
+            dry_run=not delete,
+            enforce_retention_duration=False,
+            full=everything,
+            commit_properties=CommitProperties(max_commit_retries=_OVERTAKEN),
+        )

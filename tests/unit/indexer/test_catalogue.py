@@ -12,6 +12,7 @@ import pytest
 from indexer.catalogue import Catalogue, committed
 from indexer.columns import OVERLAYS, to_arrow
 from indexer.errors import UsageError
+from indexer.maintenance import optimize
 from indexer.schema import study_hash
 from indexer.table import Table
 
@@ -127,7 +128,7 @@ def test_an_optimised_table_makes_no_study_vanish(place: Place) -> None:
         place.add(row(number, f"1.2.{number}"))
     place.rewrite()
     place.add(row(9, "1.2.0"))
-    place.instances.optimize(keep_hours=0)
+    optimize(place.urls["instances_url"])
     assert [found["instances"] for found in place.studies()] == [2, 1, 1, 1]
 
 
@@ -194,7 +195,7 @@ def test_whatever_happened_the_studies_are_those_of_the_rows(place: Place, seed:
                 hashed = study_hash(str(chosen["StudyInstanceUID"]))
                 place.revise(chosen | {"revision": step + 1, "StudyInstanceUID": uid, "study_hash": hashed})
             case 2:
-                place.instances.optimize()
+                optimize(place.urls["instances_url"])
             case _:
                 made = [row(100 * step + number, f"1.2.{rng.randrange(4)}") for number in range(rng.randrange(1, 5))]
                 received += made

@@ -11,8 +11,9 @@ import pytest
 
 from indexer.columns import INSTANCES, to_arrow
 from indexer.errors import IndexerError, UsageError
+from indexer.s3 import delta_options
 from indexer.schema import COLUMNS, study_hash
-from indexer.table import Segment, Table, delta_options
+from indexer.table import Segment, Table
 
 
 def rows(count: int, prefix: str = "a") -> list[dict[str, object]]:
@@ -131,20 +132,6 @@ def test_storage_options_of_s3fs_are_translated() -> None:
         "AWS_REGION": "eu-1",
         "aws_conditional_put": "etag",
     }
-
-
-def test_optimising_merges_files_and_changes_no_row(tmp_path: Path) -> None:
-    table = Table.create(tmp_path / "t")
-    for number in range(4):
-        table.append(rows(5, f"{number}-"), "w", number)
-    before = sorted(found["path"] for file in table.files() for found in pq.read_table(file).to_pylist())
-    assert table.optimize(keep_hours=0)["removed"] == 4
-    assert len(table.files()) == 1
-    found = pq.read_table(table.files()[0]).to_pylist()
-    assert sorted(row["path"] for row in found) == before
-    assert len(list((tmp_path / "t").glob("*.parquet"))) == 1
-    assert table.append(rows(5), "w", 3) == 0
-    assert Table.open(tmp_path / "t").transaction("w") == 3
 
 
 def _create(url: str) -> int:
