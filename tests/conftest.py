@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 from tests.support.instances import real_images
 from tests.support.peers import OrthancPeer, dcmqrscp, load, orthanc
+from tests.support.postgres import PostgresServer, postgres
+from tests.support.s3 import S3Service, s3_service
 from tests.support.sending import Sent
 
 TRUNCATED = {"MR_truncated.dcm", "SC_rgb_jpeg.dcm", "emri_small_jpeg_2k_lossless_too_short.dcm"}
@@ -48,3 +51,20 @@ def loaded_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc
     with orthanc(tmp_path_factory.mktemp("orthanc")) as peer:
         load(peer, _loadable())
         yield peer
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Service]:
+    """A real S3 server with one bucket; each test takes a prefix of its own (``seaweedfs.url()``)."""
+    with s3_service("seaweedfs", tmp_path_factory.mktemp("seaweedfs")) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server; each test takes a database of its own (``postgres_server.database()``)."""
+    # Not below the session's own folder, which the server's user may not enter.
+    with tempfile.TemporaryDirectory(prefix="vna-postgres-") as folder:
+        Path(folder).chmod(0o755)
+        with postgres(Path(folder) / "server") as server:
+            yield server

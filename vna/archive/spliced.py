@@ -2,19 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import io
 import os
 from typing import BinaryIO
 
 _CHUNK = 1 << 20
-_SENT_AT_ONCE = 1 << 30
+_PAGES = 8 << 10
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    if (count := os.write(descriptor, data)) < len(data):
+        view = memoryview(data)[count:]
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+
+def _move(source: BinaryIO, descriptor: int, at: int, end: int) -> int:
+    """Move bytes of one file to another without seeing them; give how far that went, which may be nowhere.
+
+    The pipe is as long as it may be: sendfile's own one makes the file system take the bytes in pieces of 64 KiB.
+    """
+    if at >= end:
+        return at
+    try:
+        origin = source.fileno()
+    except (OSError, AttributeError):  # a file of a service has no descriptor
+        return at
+    begun = at
+    reader, writer = os.pipe()
+    try:
+        with contextlib.suppress(PermissionError):  # this user's pipes are long enough together
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, min(_CHUNK, end - at + _PAGES))
+        while at < end and (waiting := os.splice(origin, writer, min(end - at, _CHUNK), offset_src=at)):
+            while waiting:
+                moved = os.splice(reader, descriptor, waiting)
+                waiting, at = waiting - moved, at + moved
+    except OSError as exc:
+        if at > begun or exc.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(reader)
+        os.close(writer)
+    return at
 
 
 class SplicedFile(io.RawIOBase):
@@ -76,15 +108,10 @@ class SplicedFile(io.RawIOBase):
         """Write all of it to an open file: what comes from the stored file goes from file to file within the system."""
         _write(descriptor, self._head)
         at, end = self._rest_at, self._rest_at + self._tail_at - len(self._head)
-        try:
-            while at < end and (count := os.sendfile(descriptor, self._rest.fileno(), at, min(end - at, _SENT_AT_ONCE))):
-                at += count
-        except OSError as exc:
-            if at > self._rest_at or exc.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-                raise
-        self._position = len(self._head) + at - self._rest_at
-        while piece := self.read(_CHUNK):
-            _write(descriptor, piece)
+        self._position = len(self._head) + _move(self._rest, descriptor, at, end) - self._rest_at
+        if self._position < self._size:
+            while piece := self.read(_CHUNK):
+                _write(descriptor, piece)
 
     def readinto(self, buffer: memoryview | bytearray) -> int:  # type: ignore[override]
         """Fill ``buffer`` with the next bytes, at most up to the next seam between the parts."""

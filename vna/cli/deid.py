@@ -74,7 +74,8 @@ def command(
         )
     policy = PixelPolicy(pixel_rules(loaded.pixel_rules, catalogues), load_releases(release) if release else frozenset())
     config = configuration(ctx)
-    source = ArchiveSource(config.archive.url, config.archive.storage_options, where, studies, limit)
+    stored = config.archive
+    source = ArchiveSource(stored.url, stored.storage_options, where, studies, limit, stored.spool)
     options = DeidOptions(loaded, key, Path(target).absolute(), policy, crosswalk, workers, dry_run)
     with ExitStack() as stack:
         executor = stack.enter_context(cluster_executor(cluster)) if cluster else None

@@ -15,21 +15,22 @@ from vna.errors import ConfigError
 
 @click.command("init")
 @click.argument("url", default="archive")
+@click.option("--endpoint-url", metavar="URL", default="", help="Where S3 answers, if it is not Amazon's.")
 @dry_run_option
 @json_option
 @click.pass_context
-def command(ctx: click.Context, url: str, dry_run: bool, as_json: bool) -> None:
+def command(ctx: click.Context, url: str, endpoint_url: str, dry_run: bool, as_json: bool) -> None:
     """Create an archive at URL and a commented vna.toml that names it.
 
-    URL is a local folder (default: ./archive) or any fsspec URL, for example s3://bucket/prefix. Safe to repeat: an
-    archive and a configuration that exist already are left as they are.
+    URL is a local folder (default: ./archive) or s3://bucket/prefix, in a bucket that exists. Safe to repeat: an archive and a
+    configuration that exist already are left as they are.
     """
     path = find_config(ctx.obj)
     is_new = not path.exists()
     if is_new:
         written, ledger = _as_written(url, path)
         if not dry_run:
-            _write_new(path, config_text(written, ledger))
+            _write_new(path, config_text(written, ledger, endpoint_url=endpoint_url))
     elif not dry_run and not _names(path, url):
         raise ConfigError(
             f"{path} exists and names another archive than {url!r}",
@@ -70,4 +71,4 @@ def _create(path: Path) -> str:
     from vna.archive import Archive
 
     config = load_config(path)
-    return Archive.create(config.archive.url, config.archive.storage_options).archive_id
+    return Archive.create(config.archive.url, config.archive.storage_options, spool=config.archive.spool).archive_id

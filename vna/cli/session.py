@@ -24,7 +24,7 @@ def open_archive(config: Config) -> Archive:
     """Open the archive that the configuration names."""
     from vna.archive import Archive
 
-    return Archive.open(config.archive.url, config.archive.storage_options)
+    return Archive.open(config.archive.url, config.archive.storage_options, spool=config.archive.spool)
 
 
 @contextmanager

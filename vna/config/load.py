@@ -20,6 +20,9 @@ from vna.model import Local, Node
 
 ENVIRONMENT_VARIABLE = "VNA_CONFIG"
 FILE_NAME = "vna.toml"
+SPOOL = "vna-spool"
+"""Where objects on their way to S3 are spooled when nothing else is said: beside the configuration."""
+
 _KINDS = ("dimse", "dicomweb", "folder")
 _ON_UPDATE = ("overwrite", "reject_and_resend", "manual")
 _AE_TITLE_LIMIT = 16
@@ -29,11 +32,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class ArchiveOptions:
-    """The ``[archive]`` table: where the store and the ledger are, as absolute URL or path."""
+    """The ``[archive]`` table: where the store, the ledger and, for an archive on S3, the spool are, as absolute URL or path."""
 
     url: str = "archive"
     ledger: str = ""
     storage_options: dict[str, Any] = field(default_factory=dict)
+    spool: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +101,15 @@ def parse_config(text: str, path: Path) -> Config:
             problems += _node_problems(node)
     if local is not None:
         problems += _local_problems(local)
+    if archive is not None and archive.spool and "://" not in archive.url:
+        problems.append("[archive] spool is for archives on S3; a local archive has its own")
     if problems or archive is None or local is None:
         raise ConfigError([f"{path}: {problem}" for problem in problems])
     return Config(path, _resolved(archive, path.parent), local, nodes)
 
 
 def _resolved(archive: ArchiveOptions, folder: Path) -> ArchiveOptions:
-    """Make a relative archive URL and SQLite path relative to the configuration file, not to the current folder."""
+    """Make a relative archive URL, SQLite path and spool relative to the configuration file, not to the current folder."""
     url = archive.url if "://" in archive.url else str((folder / archive.url).absolute())
     ledger = archive.ledger
     if not ledger and "://" in archive.url:
@@ -112,7 +118,8 @@ def _resolved(archive: ArchiveOptions, folder: Path) -> ArchiveOptions:
         ledger = f"sqlite:///{Path(url) / 'ledger.sqlite'}"
     elif ledger.startswith("sqlite:///") and not ledger.startswith("sqlite:////"):
         ledger = f"sqlite:///{(folder / ledger.removeprefix('sqlite:///')).absolute()}"
-    return ArchiveOptions(url, ledger, archive.storage_options)
+    spool = str((folder / (archive.spool or SPOOL)).absolute()) if "://" in archive.url else ""
+    return ArchiveOptions(url, ledger, archive.storage_options, spool)
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:

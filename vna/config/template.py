@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from vna.config.load import SPOOL
+
 _TEXT = """\
 # vna.toml: where the archive is, who we are on the DICOM network, and whom we talk to.
 # Relative paths are relative to this file. `vna echo` checks every node below.
@@ -12,8 +14,11 @@ _TEXT = """\
 url = {url}
 # The ledger knows what was done to which study. SQLite must stand on a local disk; back it up (`vna status --backup DIR`).
 ledger = {ledger}
-# Passed to the file system of the archive's URL, e.g. {{ endpoint_url = "https://..." }} for S3.
-storage_options = {{}}
+# For an archive on S3: what s3fs takes, e.g. {{ endpoint_url = "https://..." }}. Credentials belong into the environment.
+storage_options = {options}
+# For an archive on S3: a folder on a local disk of this machine, where objects are until they are in the bucket, and the part of
+# the journal that is not there yet. It must survive a restart; each archive has a folder of its own in it.
+spool = {spool}
 
 [local]
 # Register this AE title, host and port at the source: C-MOVE sends the images here.
@@ -51,6 +56,8 @@ tls_ca = ""
 """
 
 
-def config_text(url: str, ledger: str) -> str:
+def config_text(url: str, ledger: str, *, endpoint_url: str = "") -> str:
     """Give the text of a new vna.toml for an archive at ``url`` with its ledger at ``ledger`` (an SQLAlchemy URL)."""
-    return _TEXT.format(url=json.dumps(url), ledger=json.dumps(ledger))
+    options = f"{{ endpoint_url = {json.dumps(endpoint_url)} }}" if endpoint_url else "{}"
+    spool = SPOOL if "://" in url else ""
+    return _TEXT.format(url=json.dumps(url), ledger=json.dumps(ledger), options=options, spool=json.dumps(spool))

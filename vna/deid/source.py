@@ -43,6 +43,7 @@ class ArchiveSource:
     where: str | None = None
     studies: tuple[str, ...] = ()
     limit: int | None = None
+    spool: str = ""
     _archive: Archive | None = field(init=False, default=None, repr=False, compare=False)
 
     def rows(self) -> Sequence[Row]:
@@ -64,15 +65,15 @@ class ArchiveSource:
 
     def __getstate__(self) -> tuple[Any, ...]:
         """Leave the opened archive behind: a worker opens its own."""
-        return (self.url, self.storage_options, self.where, self.studies, self.limit)
+        return (self.url, self.storage_options, self.where, self.studies, self.limit, self.spool)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.url, self.storage_options, self.where, self.studies, self.limit = state
+        self.url, self.storage_options, self.where, self.studies, self.limit, self.spool = state
         self._archive = None
 
     def _opened(self) -> Archive:
         if self._archive is None:
             from vna.archive import Archive
 
-            self._archive = Archive.open(self.url, self.storage_options)
+            self._archive = Archive.open(self.url, self.storage_options, spool=self.spool)
         return self._archive

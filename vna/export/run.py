@@ -18,7 +18,7 @@ from vna.archive import Archive
 from vna.archive.layout import path_part
 from vna.errors import DigestMismatchError, InstanceMissingError, RefusedError, StoreError
 from vna.model import ObjectStatus, Outcome, Progress, Report, silent
-from vna.store import LocalStore, Store, is_local, local_path, open_store
+from vna.store import LocalStore, Store, is_local, is_s3, local_path, open_store
 
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _COLUMNS = ("path", "sha256", "size", "status", "revision", "received_StudyInstanceUID", *_UIDS)
@@ -117,9 +117,11 @@ def _statuses(options: ExportOptions) -> set[str]:
 
 def _target(archive: Archive, to: str) -> Store:
     if not is_local(to):
-        return open_store(to)
+        if f"{to.rstrip('/')}/".startswith(f"{archive.url}/"):
+            raise RefusedError(f"{to} is part of the archive itself", hint="export to another prefix")
+        return open_store(to, archive.storage_options if is_s3(to) and is_s3(archive.url) else None)
     folder = Path(local_path(to)).absolute()
-    own = archive.root.resolve()
+    own = archive.workspace.resolve()
     if own == folder.resolve() or own in folder.resolve().parents:
         raise RefusedError(f"{to} is part of the archive itself", hint="export to another folder")
     return LocalStore(folder, scratch=_SCRATCH)

@@ -103,7 +103,7 @@ def run(archive: Archive, source: Path | str, options: IngestOptions = IngestOpt
     started = time.monotonic()
     tally = _Tally(report)
     # The first file is looked for before anything is made, so that a wrong source leaves no trace.
-    found = _primed(ADAPTERS[options.adapter](Path(source), archive.root))
+    found = _primed(ADAPTERS[options.adapter](Path(source), archive.workspace))
     workers = options.workers or os.cpu_count() or 1
     if options.dry_run:
         foreseen: dict[str, str] = {}

@@ -111,7 +111,7 @@ class Listening:
             scp.start()
             self._scp = scp
             receiver = Receiver(self._local.ae_title, self._local.host, scp.port)
-            self._announcement.enter_context(announced(self._archive.root, receiver))
+            self._announcement.enter_context(announced(self._archive.workspace, receiver))
 
     def stop(self) -> None:
         """Take nothing more, and close the port. Safe to repeat."""
@@ -138,7 +138,7 @@ class Listening:
         return None
 
     def _find_receiver(self) -> bool:
-        receiver = running_receiver(self._archive.root, self._local.port) if self._local.port else None
+        receiver = running_receiver(self._archive.workspace, self._local.port) if self._local.port else None
         if receiver is not None and receiver.ae_title.strip() != self._local.ae_title.strip():
             raise ConfigError(
                 f"the receiver on port {receiver.port} calls itself {receiver.ae_title!r}, [local] says {self._local.ae_title!r}",

@@ -107,7 +107,7 @@ class ReceiveService:
         with open_listener(self._local, self._options.port) as listener:
             port = listener.getsockname()[1]
             receiver = Receiver(self._local.ae_title, self._local.host, port)
-            with announced(self._archive.root, receiver):
+            with announced(self._archive.workspace, receiver):
                 workers = [self._start(listener) for _ in range(self._options.workers)]
                 try:
                     rows = self._commit()  # what an earlier run left; the libraries of the index come in while workers start
@@ -152,6 +152,8 @@ class ReceiveService:
     def _order(self, listener: socket.socket) -> dict[str, Any]:
         return {
             "archive": self._archive.url,
+            "storage_options": self._archive.storage_options,
+            "spool": self._archive.spool,
             "local": asdict(self._local),
             "listener": listener.fileno(),
             "sources": self._sources,

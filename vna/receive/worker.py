@@ -30,7 +30,7 @@ def main() -> None:
     local = Local(**{**order["local"], "allow": tuple(order["local"]["allow"])})
     sources: dict[str, str] = order["sources"]
     limits = replace(ScpLimits(), **order["limits"])
-    archive = Archive.open(order["archive"])
+    archive = Archive.open(order["archive"], order["storage_options"], spool=order["spool"])
     teller = Teller(sys.stdout.fileno(), all_objects=order["all_objects"])
     listener = socket.socket(fileno=order["listener"])
     with (

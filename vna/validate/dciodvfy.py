@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
 
-from vna.errors import ConfigError
+from vna.errors import ConfigError, StoreError
 from vna.model import Finding, Severity
 from vna.validate.check import Checked, Work
 from vna.validate.registry import MAX_FOUND, Scope, define
@@ -86,7 +87,20 @@ def read_output(text: str) -> Iterator[Finding]:
         yield Finding(_CODES[kind].code, _CODES[kind].severity, where, (message,))
 
 
-def check_files(program: Path, works: Sequence[tuple[Work, Path]], workers: int) -> Iterator[Checked]:
-    """Run ``dciodvfy`` over files, several at a time, and yield the results in order; the waiting is done in threads."""
+def check_files(
+    program: Path, works: Sequence[Work], local_file: Callable[[str], AbstractContextManager[Path]], workers: int
+) -> Iterator[Checked]:
+    """Run ``dciodvfy`` over objects, several at a time, and yield the results in order; the waiting is done in threads.
+
+    ``local_file`` gives the file of a path on the local disk.
+    """
+
+    def check(work: Work) -> Checked:
+        try:
+            with local_file(work.path) as path:
+                return check_file(program, work, path)
+        except StoreError as exc:
+            return Checked(work.sha256, (Finding(CRASHED.code, CRASHED.severity, values=(type(exc).__name__,)),), is_done=False)
+
     with ThreadPoolExecutor(max(1, workers)) as threads:
-        yield from threads.map(lambda pair: check_file(program, *pair), works)
+        yield from threads.map(check, works)

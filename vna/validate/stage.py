@@ -119,8 +119,9 @@ class _Run:
         rows = sampled(self._archive, self._options)
         with finding_log(self._ledger, DCIODVFY) as log:
             known = dict(log.known([row.work.sha256 for row in rows], ruleset))
-            due = [(row.work, self._archive.root / row.work.path) for row in rows if row.work.sha256 not in known]
-            for number, checked in enumerate(check_files(program, due, self._options.workers or default_workers()), 1):
+            due = [row.work for row in rows if row.work.sha256 not in known]
+            workers = self._options.workers or default_workers()
+            for number, checked in enumerate(check_files(program, due, self._archive.local_file, workers), 1):
                 log.record([checked] if checked.is_done else [], ruleset)
                 known[checked.sha256] = checked.findings
                 self._report(Progress("dciodvfy", number, len(due), "instances"))

@@ -26,6 +26,19 @@ def test_the_template_is_valid_and_names_the_archive() -> None:
     assert (config.local.ae_title, config.local.port, config.nodes) == ("VNA", 11112, {})
 
 
+def test_an_archive_on_s3_has_a_spool_beside_the_configuration() -> None:
+    config = parse_config(config_text("s3://bucket/a", "sqlite:///ledger.sqlite", endpoint_url="http://127.0.0.1:1"), HERE)
+    assert config.archive.spool == "/somewhere/vna-spool"
+    assert config.archive.storage_options == {"endpoint_url": "http://127.0.0.1:1"}
+    assert parse_config('[archive]\nurl = "s3://bucket/a"', HERE).archive.spool == "/somewhere/vna-spool"
+    assert parse_config('[archive]\nurl = "s3://bucket/a"\nspool = "/fast/disk"', HERE).archive.spool == "/fast/disk"
+    assert parse_config('[archive]\nurl = "archive"', HERE).archive.spool == ""
+
+
+def test_a_local_archive_has_its_own_spool() -> None:
+    assert "[archive] spool is for archives on S3" in problems_of('[archive]\nurl = "archive"\nspool = "elsewhere"')
+
+
 def test_the_commented_nodes_of_the_template_are_valid_when_uncommented() -> None:
     text = config_text("archive", "sqlite:///l.sqlite")
     tail = text[text.index("# [nodes.legacy]") :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -68,8 +69,8 @@ def test_a_program_that_does_not_end_is_stopped(tmp_path: Path, monkeypatch: pyt
 
 def test_several_files_are_checked_in_order(tmp_path: Path) -> None:
     script = program(tmp_path, 'echo "Error - $2" >&2')
-    works = [(Work(f"{n:064x}", "", 1), Path(f"file{n}")) for n in range(5)]
-    found = list(check_files(script, works, 3))
+    works = [Work(f"{n:064x}", f"file{n}", 1) for n in range(5)]
+    found = list(check_files(script, works, lambda path: nullcontext(Path(path)), 3))
     assert [one.findings[0].values for one in found] == [(f"file{n}",) for n in range(5)]
 
 
