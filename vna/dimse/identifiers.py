@@ -9,10 +9,9 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
-
 from indexer import text
 from indexer.header import HeaderScanner, Limits
+from vna.dimse.attributes import keyword_of, tag_of, vr_of
 from vna.dimse.limits import IDENTIFIER_BYTES
 from vna.dimse.pdus import ProtocolError
 from vna.dimse.transfer_syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
@@ -67,7 +66,7 @@ def encode(level: str, keys: Mapping[str, str], transfer_syntax: str, *, asks_ch
     is_special = not all(value.isascii() for value in values.values())
     if is_special or asks_charset:
         values.setdefault("SpecificCharacterSet", "ISO_IR 192" if is_special else "")
-    elements = sorted((_tag(keyword), value) for keyword, value in values.items())
+    elements = sorted((tag_of(keyword), value) for keyword, value in values.items())
     is_implicit = transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN
     return b"".join(_element(tag, value, is_implicit) for tag, value in elements)
 
@@ -78,7 +77,7 @@ def decode(data: bytes, transfer_syntax: str, keywords: Iterable[str]) -> dict[s
     Several values are joined by backslashes, all groups of a person name kept; sequences and binary values are left out. Raises
     ProtocolError for what cannot be read to its end.
     """
-    wanted = frozenset(_tag(keyword) for keyword in (*_UNASKED, *keywords))
+    wanted = frozenset(tag_of(keyword) for keyword in (*_UNASKED, *keywords))
     scanner = HeaderScanner(transfer_syntax, _LIMITS, wanted=wanted)
     scanner.feed(data)
     header = scanner.close()
@@ -87,23 +86,16 @@ def decode(data: bytes, transfer_syntax: str, keywords: Iterable[str]) -> dict[s
         raise ProtocolError("IDENTIFIER", f"an identifier that cannot be read ({codes})")
     charset = header.elements.get(_SPECIFIC_CHARACTER_SET, b"")
     return {
-        keyword_for_tag(tag): _text(raw, vr, charset)
+        keyword_of(tag): _text(raw, vr, charset)
         for tag, raw in sorted(header.elements.items())
-        if tag in wanted and (vr := dictionary_VR(tag)) not in _BINARY
+        if tag in wanted and (vr := vr_of(tag)) not in _BINARY
     }
 
 
-def _tag(keyword: str) -> int:
-    tag = tag_for_keyword(keyword)
-    if tag is None:
-        raise ValueError(f"{keyword!r} is no DICOM keyword")
-    return tag
-
-
 def _element(tag: int, value: str, is_implicit: bool) -> bytes:
-    vr = dictionary_VR(tag)
+    vr = vr_of(tag)
     if value and (vr in _BINARY or vr[:2] in _NUMBERS):
-        raise ValueError(f"{keyword_for_tag(tag)} cannot be matched by text")
+        raise ValueError(f"{keyword_of(tag)} cannot be matched by text")
     raw = value.encode("utf-8")
     if len(raw) & 1:
         raw += b"\0" if vr == "UI" else b" "
@@ -113,7 +105,7 @@ def _element(tag: int, value: str, is_implicit: bool) -> bytes:
     if vr in _LONG:
         return head + vr.encode("ascii") + b"\0\0" + len(raw).to_bytes(4, "little") + raw
     if len(raw) > 0xFFFE:
-        raise ValueError(f"{keyword_for_tag(tag)} is too long for one query: ask in several")
+        raise ValueError(f"{keyword_of(tag)} is too long for one query: ask in several")
     return head + vr[:2].encode("ascii") + len(raw).to_bytes(2, "little") + raw
 
 
