@@ -70,7 +70,16 @@ def _on_disk(
             receive.receive(results, disk, some, runs, systems=_DISK_SYSTEMS, suffix=", on disk")
         if "load" in options.only:
             many = load.many_associations(results, scratch, disk / "files", 4 if options.quick else 50)
-            return {"load: MiB of all processes": many.peak_mib, "load: C-ECHO p99 in seconds": many.echo_p99_s}
+            ours = many.pop(load.OURS)
+            extra: dict[str, float | None] = {
+                "load: MiB of all processes": ours.peak_mib,
+                "load: C-ECHO p99 in seconds": ours.echo_p99_s,
+                "load: associations lost": ours.lost,
+            }
+            for system, found in many.items():
+                extra[f"load: C-ECHO p99 in seconds, {system}"] = found.echo_p99_s
+                extra[f"load: associations lost, {system}"] = found.lost
+            return extra
     finally:
         shutil.rmtree(disk, ignore_errors=True)
     return {}
