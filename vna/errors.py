@@ -10,6 +10,7 @@
     │  ├─ AssociationAbortedError           A-ABORT, or the connection was lost
     │  ├─ DimseStatusError                  a failure status (PS3.7 Annex C)
     │  └─ QueryTruncatedError               the peer's answer cannot be trusted to be whole
+    ├─ ClusterError               exit 10   no Dask cluster answers, or it was lost
     ├─ LockedError                exit 11   another run holds this claim
     ├─ StoreError                 exit 20   the store could not do what it promises
     │  ├─ StoreFullError                    no space or no inodes left
@@ -90,6 +91,13 @@ class DimseStatusError(PeerError):
 
 class QueryTruncatedError(PeerError):
     """The answer to a query was cut short, so what it lists is not everything that exists."""
+
+
+class ClusterError(VnaError):
+    """The Dask cluster that was to do the work does not answer, cannot do it, or was lost."""
+
+    exit_code = 10
+    transient = True
 
 
 class LockedError(VnaError):

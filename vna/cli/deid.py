@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
-from vna.cli.options import dry_run_option, json_option, selection_options, workers_option
+from vna.cli.options import cluster_option, dry_run_option, json_option, selection_options, workers_option
 from vna.cli.output import emit, progress, some_failed
 from vna.cli.session import configuration
 from vna.errors import ConfigError
@@ -27,9 +26,9 @@ KEY_VARIABLE = "VNA_DEID_KEY"
 @click.option(
     "--release", type=click.Path(path_type=Path), metavar="FILE", help="CSV of the UIDs (uid) whose pixels a person released."
 )
-@click.option("--cluster", metavar="ADDRESS", help="Work on this Dask cluster, such as tcp://scheduler:8786.")
 @selection_options
 @workers_option
+@cluster_option
 @dry_run_option
 @json_option
 @click.pass_context
@@ -41,7 +40,7 @@ def command(
     crosswalk: Path | None,
     catalogues: tuple[str, ...],
     release: Path | None,
-    cluster: str | None,
+    cluster: str,
     studies: tuple[str, ...],
     where: str | None,
     limit: int | None,
@@ -57,7 +56,7 @@ def command(
     from vna.deid.catalogue import load_releases, pixel_rules
     from vna.deid.pixels import PixelPolicy
     from vna.deid.recipe import load_recipe
-    from vna.deid.run import DeidOptions, cluster_executor, run
+    from vna.deid.run import DeidOptions, run
     from vna.deid.source import ArchiveSource
     from vna.deid.values import Key, read_key
 
@@ -74,6 +73,7 @@ def command(
         )
     policy = PixelPolicy(pixel_rules(loaded.pixel_rules, catalogues), load_releases(release) if release else frozenset())
     config = configuration(ctx)
+<<<<<<< HEAD
     stored = config.archive
     source = ArchiveSource(stored.url, stored.storage_options, where, studies, limit, stored.spool)
     options = DeidOptions(loaded, key, Path(target).absolute(), policy, crosswalk, workers, dry_run)
@@ -81,5 +81,11 @@ def command(
         executor = stack.enter_context(cluster_executor(cluster)) if cluster else None
         report = stack.enter_context(progress("de-identify", quiet=as_json))
         result = run(source, options, report, executor=executor)
+=======
+    source = ArchiveSource(config.archive.url, config.archive.storage_options, where, studies, limit)
+    options = DeidOptions(loaded, key, Path(target).absolute(), policy, crosswalk, workers, dry_run, cluster)
+    with progress("de-identify", quiet=as_json) as report:
+        result = run(source, options, report)
+>>>>>>> c69a8cd (wip)
     emit(result.as_json(), as_json=as_json, title="would de-identify" if dry_run else "de-identified")
     return some_failed(bool(result.held))

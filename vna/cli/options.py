@@ -15,6 +15,9 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would b
 workers_option = click.option(
     "--workers", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N", help="How many at once; default: the cores."
 )
+cluster_option = click.option(
+    "--cluster", default="", metavar="ADDRESS", help="Work on the Dask cluster with this scheduler, such as tcp://scheduler:8786."
+)
 associations_option = click.option(
     "--workers",
     type=click.IntRange(1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vna.cli.options import dry_run_option, json_option, study_option, where_option, workers_option
+from vna.cli.options import cluster_option, dry_run_option, json_option, study_option, where_option, workers_option
 from vna.cli.output import emit, progress, some_failed, table
 from vna.cli.session import configuration, open_archive, open_ledger
 
@@ -16,6 +16,7 @@ from vna.cli.session import configuration, open_archive, open_ledger
 @study_option
 @where_option
 @workers_option
+@cluster_option
 @dry_run_option
 @json_option
 @click.pass_context
@@ -27,6 +28,7 @@ def command(
     studies: tuple[str, ...],
     where: str | None,
     workers: int,
+    cluster: str,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -40,7 +42,9 @@ def command(
 
     config = configuration(ctx)
     archive = open_archive(config)
-    options = ScrubOptions(studies, where or "", workers, rate_limit_mbit, restart, dry_run)
+    options = ScrubOptions(
+        studies, where or "", workers, rate_limit_mbit, restart, dry_run, cluster, config.archive.storage_options
+    )
     copy = open_store(copy_url, config.archive.storage_options, writing=False) if copy_url else None
     with open_ledger(config) as ledger, progress("scrub", quiet=as_json) as report:
         result = run(archive, ledger, options, report, copy=copy)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vna.cli.options import dry_run_option, json_option, study_option, where_option, workers_option
+from vna.cli.options import cluster_option, dry_run_option, json_option, study_option, where_option, workers_option
 from vna.cli.output import emit, progress, some_failed, table
 from vna.cli.session import configuration, open_archive, open_ledger
 
@@ -23,6 +23,7 @@ from vna.cli.session import configuration, open_archive, open_ledger
     "--report", "report_path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write HTML there."
 )
 @workers_option
+@cluster_option
 @dry_run_option
 @json_option
 @click.pass_context
@@ -36,6 +37,7 @@ def command(
     sample: int,
     report_path: Path | None,
     workers: int,
+    cluster: str,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -57,6 +59,7 @@ def command(
         sample=sample,
         pixels=pixels,
         workers=workers,
+        cluster=cluster,
         storage_options=config.archive.storage_options,
     )
     with open_ledger(config) as ledger:

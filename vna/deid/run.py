@@ -6,15 +6,10 @@ again. The same key, recipe and objects give the same files, whatever the number
 
 from __future__ import annotations
 
-import pickle
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib import import_module
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +20,9 @@ from vna.deid.recipe import Recipe
 from vna.deid.source import Source
 from vna.deid.table import Profile
 from vna.deid.values import Key
-from vna.deid.work import Job, Result, audit_chunk, end_with_parent, make_chunk
-from vna.errors import ConfigError, RefusedError
+from vna.deid.work import Job, Result, Worker, audit_chunk, make_chunk
+from vna.errors import RefusedError
+from vna.executors import Once, Pool, Workplace, opened
 from vna.model import Progress, Report, silent
 
 _CHUNK = 32
@@ -44,6 +40,7 @@ class DeidOptions:
     crosswalk: Path | None = None
     workers: int = 1
     dry_run: bool = False
+    cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +73,15 @@ class DeidResult:
         }
 
 
-def run(source: Source, options: DeidOptions, report: Report = silent, *, executor: Executor | None = None) -> DeidResult:
-    """De-identify what ``source`` selects into the cohort ``options.target``.
+def run(source: Source, options: DeidOptions, report: Report = silent) -> DeidResult:
+    """De-identify what ``source`` selects into the cohort ``options.target``, in processes or on a Dask cluster.
 
-    ``executor`` is any ``concurrent.futures`` executor (a Dask cluster's, say); without one, a process pool of
-    ``options.workers``. Raises RefusedError when the cohort was made with another recipe or key, or when the audit finds a
-    known identifier in an output: such outputs are withdrawn, and no manifest is written.
+    A cluster's workers must reach the archive and the cohort by the same paths. Raises RefusedError when the cohort was made with
+    another recipe or key, or when the audit finds a known identifier in an output: such outputs are withdrawn, and no manifest is
+    written. Raises ClusterError where no cluster answers, or it is lost.
     """
     plan = make_plan(source.rows(), options.key, retain_uids=Profile.RETAIN_UIDS in options.recipe.actions.options)
     job = Job(
-        uuid.uuid4().hex,
         options.recipe,
         options.key,
         options.policy,
@@ -95,7 +91,7 @@ def run(source: Source, options: DeidOptions, report: Report = silent, *, execut
     )
     # Starting a process costs more than a chunk of objects takes.
     workers = max(1, min(options.workers, -(-len(plan.tasks) // _CHUNK)))
-    with _executor(executor, workers) as pool:
+    with opened(Workplace(workers, options.cluster)) as pool:
         if options.dry_run:
             results = list(_make(pool, job, plan.tasks, report))
             return _result(results, options, 0, "", "")
@@ -112,58 +108,11 @@ def run(source: Source, options: DeidOptions, report: Report = silent, *, execut
             return _result(results, options, cohort.resumed, str(manifest), str(report_path))
 
 
-@contextmanager
-def _executor(executor: Executor | None, workers: int) -> Iterator[Executor]:
-    if executor is not None:
-        yield executor
-        return
-    if workers == 1:
-        yield _InThisProcess()
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-@contextmanager
-def cluster_executor(address: str) -> Iterator[Executor]:
-    """Give the executor of a Dask cluster, whose workers must reach the archive and the cohort by the same paths.
-
-    Raises ConfigError when the package is not installed, or nobody answers at ``address``.
-    """
-    try:
-        distributed = import_module("distributed")
-    except ImportError:
-        raise ConfigError("a Dask cluster needs the package distributed", hint='install it: pip install "vna[cluster]"') from None
-    try:
-        client = distributed.Client(address, timeout=10)
-    except OSError as exc:
-        raise ConfigError(f"no Dask scheduler answers at {address}", hint="start one: dask scheduler") from exc
-    with client:
-        yield client.get_executor()
-
-
-class _InThisProcess(Executor):
-    """Run what is submitted at once: a single worker needs no other process."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run the call and give its finished future."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as exc:  # noqa: BLE001 - a future carries whatever was raised to whoever asks for its result
-            future.set_exception(exc)
-        return future
-
-
 def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (items[at : at + _CHUNK] for at in range(0, len(items), _CHUNK))
 
 
-def _make(pool: Executor, job: Job, tasks: Sequence[Task], report: Report) -> Iterator[Result]:
+def _make(pool: Pool, job: Job, tasks: Sequence[Task], report: Report) -> Iterator[Result]:
     """De-identify in the pool and give results as they come."""
     done = moved = 0
     sizes = {task.source_key: task.size for task in tasks}
@@ -174,7 +123,7 @@ def _make(pool: Executor, job: Job, tasks: Sequence[Task], report: Report) -> It
         report(Progress("de-identify", done, len(tasks), "instances", moved))
 
 
-def _audit(pool: Executor, job: Job, plan: Plan, results: Sequence[Result], report: Report) -> list[tuple[str, str, str]]:
+def _audit(pool: Pool, job: Job, plan: Plan, results: Sequence[Result], report: Report) -> list[tuple[str, str, str]]:
     outputs = [(result.source_key, result.path, plan.known[result.source_key]) for result in results if result.state == "written"]
     leaks: list[tuple[str, str, str]] = []
     done = 0
@@ -185,22 +134,11 @@ def _audit(pool: Executor, job: Job, plan: Plan, results: Sequence[Result], repo
     return sorted(leaks)
 
 
-def _in_pool(pool: Executor, function: Callable[..., Any], job: Job, items: Sequence[Any]) -> Iterator[Any]:
+def _in_pool(pool: Pool, function: Callable[..., Any], job: Job, items: Sequence[Any]) -> Iterator[Any]:
     """Keep a few chunks a worker waiting, so that memory does not grow with the selection."""
-    pickled = pickle.dumps(job)
-    chunks = _chunks(items)
-    waiting: set[Future[Any]] = set()
-    limit = _WAITING_CHUNKS * (getattr(pool, "_max_workers", None) or 16)
-    while True:
-        for chunk in chunks:
-            waiting.add(pool.submit(function, pickled, job.job_id, chunk))
-            if len(waiting) >= limit:
-                break
-        if not waiting:
-            return
-        finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-        for future in sorted(finished, key=lambda future: future.exception() is not None):  # keep what was done, then fail
-            yield future.result()
+    call = partial(function, Once(partial(Worker, job)))
+    for _, future in pool.run(call, _chunks(items), ahead=_WAITING_CHUNKS):
+        yield future.result()
 
 
 def _withdraw(cohort: Cohort, leaks: list[tuple[str, str, str]], results: list[Result]) -> None:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
-import pickle
-import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +27,6 @@ _log = logging.getLogger(__name__)
 class Job:
     """Everything that a worker needs, whichever process it is in."""
 
-    job_id: str
     recipe: Recipe
     key: Key
     policy: PixelPolicy
@@ -64,34 +59,12 @@ class Result:
     uids: dict[str, str] = field(default_factory=dict)
 
 
-def end_with_parent() -> None:
-    """Let this worker process end when its coordinator does, even if that was killed: an orphan would wait for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 class Worker:
     """One process's own copy of a job."""
-
-    _current: tuple[str, Worker] | None = None
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.maker = Maker(Engine(job.recipe, job.key), job.policy, job.target)
-
-    @classmethod
-    def of(cls, pickled: bytes, job_id: str) -> Worker:
-        """Give the worker of a job, made once in each process."""
-        if cls._current is None or cls._current[0] != job_id:
-            cls._current = (job_id, cls(pickle.loads(pickled)))  # noqa: S301 - made by our own coordinator
-        return cls._current[1]
 
     def make(self, task: Task) -> Result:
         """De-identify one object; whatever goes wrong is this object's outcome, never the run's end."""
@@ -142,15 +115,15 @@ class Worker:
         )
 
 
-def make_chunk(pickled: bytes, job_id: str, tasks: Sequence[Task]) -> list[Result]:
+def make_chunk(worker: Callable[[], Worker], tasks: Sequence[Task]) -> list[Result]:
     """De-identify a chunk of objects."""
-    worker = Worker.of(pickled, job_id)
-    return [worker.make(task) for task in tasks]
+    here = worker()
+    return [here.make(task) for task in tasks]
 
 
-def audit_chunk(pickled: bytes, job_id: str, outputs: Sequence[tuple[str, str, Known]]) -> list[tuple[str, str, str]]:
+def audit_chunk(worker: Callable[[], Worker], outputs: Sequence[tuple[str, str, Known]]) -> list[tuple[str, str, str]]:
     """Audit a chunk of outputs (source key, path, what is known): (source key, kind, where) for each leak."""
-    job = Worker.of(pickled, job_id).job
+    job = worker().job
     assert job.target is not None
     dates_retained = bool(job.recipe.actions.options & {Profile.RETAIN_FULL_DATES, Profile.RETAIN_MODIFIED_DATES})
     leaks = []

@@ -33,3 +33,9 @@ class Pace:
             self._free_at = start + count / self._bytes_per_s
         if start > now:
             self._sleep(start - now)
+
+    def settle(self) -> None:
+        """Wait until the time is up that everything taken so far may take."""
+        rest = self._free_at - self._clock()
+        if rest > 0:
+            self._sleep(rest)

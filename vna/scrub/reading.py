@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
+from vna.archive.address import Address
 from vna.errors import InstanceMissingError, StoreError
 from vna.scrub.codes import CHANGED, EXTENDED, MISSING, TRUNCATED, UNREADABLE
+from vna.scrub.pace import Pace
 from vna.store import Store
 from vna.store.operations import store_errors
 
@@ -68,6 +70,23 @@ def read_object(store: Store, path: str, take: Callable[[int], None] = lambda co
     except StoreError:
         return Reading(size, code=UNREADABLE)
     return Reading(size, total.hexdigest())
+
+
+def read_batch(archive: Address, store: Callable[[], Store], take: Callable[[int], None], paths: Sequence[str]) -> list[Reading]:
+    """Read some objects of an archive to their end. Raises StoreError when not they are missing, but the whole archive."""
+    here = store()
+    readings = [read_object(here, path, take) for path in paths]
+    if any(reading.code for reading in readings):
+        archive.confirm(here)
+    return readings
+
+
+def read_paced(archive: Address, store: Callable[[], Store], bytes_per_s: float, paths: Sequence[str]) -> list[Reading]:
+    """Do as :func:`read_batch` does, with a rate of its own: on another host, which knows nothing of what others read."""
+    pace = Pace(bytes_per_s)
+    readings = read_batch(archive, store, pace.take, paths)
+    pace.settle()
+    return readings
 
 
 def judge(path: str, reading: Reading, digests: tuple[str, ...], size: int) -> Finding | None:

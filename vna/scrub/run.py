@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from vna.archive import Archive
+from vna.archive.address import Address
 from vna.archive.layout import INSTANCES, QUARANTINE, is_materialised
 from vna.errors import ConfigError
+from vna.executors import Once, Pool, Workplace, opened
 from vna.ledger import Ledger
 from vna.model import Progress as Step
 from vna.model import Report, silent
@@ -21,13 +21,14 @@ from vna.scrub import progress as progress_file
 from vna.scrub.codes import HOLDS_ANOTHER, RECORD_DAMAGED, SWAPPED, UNRECORDED
 from vna.scrub.pace import Pace
 from vna.scrub.progress import Progress
-from vna.scrub.reading import Finding, Reading, judge, read_object
+from vna.scrub.reading import Finding, Reading, judge, read_batch, read_object, read_paced
 from vna.scrub.records import PARTS, Record, Records, further_digests, is_object, part_of
 from vna.scrub.repairing import Repairer
 from vna.store import LocalStore, Store
 
 _SAVE_EVERY_S = 5.0
 _AHEAD = 4
+_BATCH = 16
 _NO_RECORD = Record((), -1)
 _NOT_CORRUPT = frozenset({UNRECORDED, RECORD_DAMAGED})
 
@@ -36,7 +37,8 @@ _NOT_CORRUPT = frozenset({UNRECORDED, RECORD_DAMAGED})
 class ScrubOptions:
     """What to read and how fast: ``rate_limit_mbit`` megabits a second, 0 for no limit. ``restart`` forgets an unfinished pass.
 
-    With ``studies`` or ``where`` only those objects are read, and the pass over everything stays where it is.
+    With ``studies`` or ``where`` only those objects are read, and the pass over everything stays where it is. ``cluster`` is the
+    address of a Dask scheduler whose workers do the reading; ``storage_options`` are the archive's.
     """
 
     studies: tuple[str, ...] = ()
@@ -45,6 +47,8 @@ class ScrubOptions:
     rate_limit_mbit: float = 0
     restart: bool = False
     dry_run: bool = False
+    cluster: str = ""
+    storage_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,10 @@ class _Pass:
         self._repairer = repairer
         self._options = options
         self._report = report
-        self._pace = Pace(options.rate_limit_mbit * 1e6 / 8)
+        self._address = Address(archive.url, archive.archive_id, options.storage_options)
+        self._bytes_per_s = options.rate_limit_mbit * 1e6 / 8
+        self._pace = Pace(self._bytes_per_s)
+        self._read: Callable[[Sequence[str]], list[Reading]] = self._read_here
         self._is_whole = not (options.studies or options.where)
         self._remembers = self._is_whole and not options.dry_run
         self._state = progress_file.fresh()
@@ -136,7 +143,8 @@ class _Pass:
         resumed = self._state.is_under_way
         earlier, self._state = self._state.findings, replace(self._state, findings=())
         self._found(self._once_more(earlier))
-        with ThreadPoolExecutor(self._options.workers) as pool:
+        with opened(Workplace(self._options.workers, self._options.cluster, threads=True)) as pool:
+            self._read = self._reader(pool.size)
             try:
                 for part, work in self._work():
                     self._read_part(pool, part, work)
@@ -178,7 +186,7 @@ class _Pass:
 
     # -- reading
 
-    def _read_part(self, pool: ThreadPoolExecutor, part: str, work: Sequence[tuple[str, Record]]) -> None:
+    def _read_part(self, pool: Pool, part: str, work: Sequence[tuple[str, Record]]) -> None:
         findings: list[Finding] = []
         try:
             for path, record, reading in self._in_order(pool, work):
@@ -196,22 +204,24 @@ class _Pass:
             raise
         self._found(findings)
 
-    def _in_order(self, pool: ThreadPoolExecutor, work: Sequence[tuple[str, Record]]) -> Iterator[tuple[str, Record, Reading]]:
+    def _in_order(self, pool: Pool, work: Sequence[tuple[str, Record]]) -> Iterator[tuple[str, Record, Reading]]:
         """Read objects at once, a few ahead, and give the results in the order of the work."""
+        batches = [work[at : at + _BATCH] for at in range(0, len(work), _BATCH)]
+        # Where each task has its share of the rate, none may wait beside those that run.
+        ahead = 1 if self._options.cluster and self._options.rate_limit_mbit else _AHEAD
+        paths = ([path for path, _ in batch] for batch in batches)
+        for batch, (names, future) in zip(batches, pool.run(self._read, paths, ahead=ahead, in_order=True), strict=True):
+            readings = self._read_here(names) if isinstance(future.exception(), pool.deaths) else future.result()
+            for (path, record), reading in zip(batch, readings, strict=True):
+                yield path, record, reading
 
-        def submitted(path: str, record: Record) -> tuple[str, Record, Future[Reading]]:
-            return path, record, pool.submit(read_object, self._store, path, self._pace.take)
+    def _reader(self, size: int) -> Callable[[Sequence[str]], list[Reading]]:
+        if not self._options.cluster:
+            return self._read_here
+        return partial(read_paced, self._address, Once(self._address.open), self._bytes_per_s / size)
 
-        rest = iter(work)
-        waiting = deque(submitted(*each) for each in islice(rest, _AHEAD * self._options.workers))
-        try:
-            while waiting:
-                path, record, future = waiting.popleft()
-                yield path, record, future.result()
-                waiting.extend(submitted(*each) for each in islice(rest, 1))
-        finally:
-            for _, _, future in waiting:
-                future.cancel()
+    def _read_here(self, paths: Sequence[str]) -> list[Reading]:
+        return read_batch(self._address, lambda: self._store, self._pace.take, paths)
 
     def _judge(self, path: str, record: Record, reading: Reading) -> Iterator[Finding]:
         finding = judge(path, reading, record.digests, record.size)

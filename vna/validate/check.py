@@ -6,6 +6,7 @@ structure first; pydicom reads the elements only where that found nothing to run
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import re
 import signal
@@ -256,11 +257,16 @@ def _finding(code: Code, *values: str) -> Finding:
 
 @contextmanager
 def _deadline(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the body after ``seconds``; only the main thread of a process can be interrupted so."""
-    if not seconds or threading.current_thread() is not threading.main_thread():
+    """Raise TimeoutError in the body after ``seconds``."""
+    if not seconds:
         yield
         return
+    with _by_alarm(seconds) if threading.current_thread() is threading.main_thread() else _by_thread(seconds):
+        yield
 
+
+@contextmanager
+def _by_alarm(seconds: float) -> Iterator[None]:
     def expire(signum: int, frame: FrameType | None) -> None:
         raise TimeoutError
 
@@ -271,3 +277,26 @@ def _deadline(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _by_thread(seconds: float) -> Iterator[None]:
+    """No signal reaches the threads in which a cluster's workers run tasks; the interpreter can raise there all the same."""
+    me, lock = ctypes.c_ulong(threading.get_ident()), threading.Lock()
+    is_over = False
+
+    def expire() -> None:
+        with lock:
+            if not is_over:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(me, ctypes.py_object(TimeoutError))
+
+    timer = threading.Timer(seconds, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        with lock:
+            is_over = True
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(me, None)
+        timer.cancel()

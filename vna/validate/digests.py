@@ -7,12 +7,13 @@ same picture in another encoding has another digest.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 from vna.errors import StoreError
+from vna.executors import Workplace, spread
 from vna.store import Store
 from vna.validate.check import NotCanonicalError, Work, read_instance
 from vna.validate.instance import Instance
@@ -32,10 +33,14 @@ class PixelDigest:
     digest: str
 
 
-def digest_all(works: Sequence[Work], store: Store, workers: int) -> Iterator[PixelDigest]:
-    """Digest the pixel data of objects, several at a time; what cannot be read is left out. Hashing and reading share no lock."""
-    with ThreadPoolExecutor(max(1, workers)) as threads:
-        yield from (found for found in threads.map(lambda work: _digest(work, store), works) if found is not None)
+def digest_all(batches: Iterable[Sequence[Work]], store: Callable[[], Store], place: Workplace) -> Iterator[list[PixelDigest]]:
+    """Digest the pixel data of all objects, batch by batch in any order; what cannot be read is left out."""
+    return spread(partial(_digest_batch, store), batches, place, lambda work: [])
+
+
+def _digest_batch(store: Callable[[], Store], batch: Sequence[Work]) -> list[PixelDigest]:
+    opened = store()
+    return [found for work in batch if (found := _digest(work, opened)) is not None]
 
 
 def _digest(work: Work, store: Store) -> PixelDigest | None:

@@ -25,7 +25,8 @@ class ValidateOptions:
     ``where`` is a condition over the view ``instances``, ``studies`` limits to these Study Instance UIDs, ``everything`` checks
     again what is known already, ``workers`` 0 means one a core, ``seconds_an_object`` bounds the time for one, ``junk`` are the
     regular expressions for names, IDs and descriptions of no patient, ``sample`` so many objects are
-    shown to ``dciodvfy``, ``pixels`` compares the pixel data of all (which reads them), ``storage_options`` are the archive's.
+    shown to ``dciodvfy``, ``pixels`` compares the pixel data of all (which reads them), ``storage_options`` are the archive's,
+    ``cluster`` is the address of a Dask scheduler whose workers check the objects.
     """
 
     studies: tuple[str, ...] = ()
@@ -37,6 +38,7 @@ class ValidateOptions:
     seconds_an_object: float = 30
     junk: tuple[str, ...] = JUNK_PATTERNS
     storage_options: Mapping[str, Any] = field(default_factory=dict)
+    cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from vna.archive.address import Address
+from vna.executors import Once, Workplace
 from vna.model import Progress, Report, silent
 from vna.validate.across import findings_across
 from vna.validate.check import Checked, Work
@@ -89,6 +91,7 @@ class _Run:
         self._options = options
         self._report = report
         self._ruleset = ruleset_name()
+        self._address = Address(archive.url, archive.archive_id, options.storage_options)
         self._places: dict[str, Place] = {}
         self._total = count(archive, options)
         self._workers = min(options.workers or default_workers(), 1 + self._total // _FEW)
@@ -103,8 +106,8 @@ class _Run:
             if first is None:
                 return  # a run with nothing to do does not read the IOD tables either
             options = self._options
-            setting = Setting(self._archive.url, options.storage_options, load_requirements(), options.seconds_an_object)
-            for checked in check_all(chain([first], batches), setting, self._workers):
+            setting = Setting(self._address, load_requirements(), options.seconds_an_object)
+            for checked in check_all(chain([first], batches), setting, Workplace(self._workers, options.cluster)):
                 log.record([one for one in checked if one.is_done], self._ruleset)
                 for one in checked:
                     self._count(one)
@@ -143,17 +146,29 @@ class _Run:
 
         connection.execute("CREATE TEMP TABLE pixel_digests (sha256 BLOB, pixels VARCHAR)")
         done = 0
-        with finding_log(self._ledger, PIXELS) as log:
+
+        def insert(digests: dict[str, str]) -> None:
+            nonlocal done
+            if not digests:
+                return
+            query = "INSERT INTO pixel_digests SELECT unhex(unnest($1::VARCHAR[])), unnest($2::VARCHAR[])"
+            connection.execute(query, [list(digests), list(digests.values())])
+            done += len(digests)
+            self._report(Progress("pixels", done, self._total, "instances"))
+
+        def due(log: LedgerLog) -> Iterator[list[Work]]:
             for rows in selected(self._archive, self._options):
-                digests = dict(log.known_digests([row.work.sha256 for row in rows]))
-                due = [row.work for row in rows if row.work.sha256 not in digests]
-                found = list(digest_all(due, self._archive.store, self._options.workers or default_workers()))
+                known = dict(log.known_digests([row.work.sha256 for row in rows]))
+                insert(known)
+                works = [row.work for row in rows if row.work.sha256 not in known]
+                yield from (works[at : at + BATCH] for at in range(0, len(works), BATCH))
+
+        # Hashing and reading leave the interpreter to other threads.
+        place = Workplace(self._options.workers or default_workers(), self._options.cluster, threads=True)
+        with finding_log(self._ledger, PIXELS) as log:
+            for found in digest_all(due(log), Once(self._address.open), place):
                 log.record_digests(found)
-                digests |= {one.sha256: one.digest for one in found}
-                query = "INSERT INTO pixel_digests SELECT unhex(unnest($1::VARCHAR[])), unnest($2::VARCHAR[])"
-                connection.execute(query, [list(digests), list(digests.values())])
-                done += len(rows)
-                self._report(Progress("pixels", done, self._total, "instances"))
+                insert({one.sha256: one.digest for one in found})
 
     def _count(self, checked: Checked) -> None:
         self.tally.validated += checked.is_done

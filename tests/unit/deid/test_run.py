@@ -6,7 +6,6 @@ import hashlib
 import json
 import random
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -87,8 +86,7 @@ def test_the_order_the_workers_and_an_interruption_change_no_byte(key: Key, tmp_
     shuffled = random.Random(1).sample(paths, len(paths))
     run(FileSource(tuple(paths)), options(key, tmp_path / "one"))
     run(FileSource(tuple(shuffled)), options(key, tmp_path / "two", workers=2))
-    with ThreadPoolExecutor(3) as threads:
-        run(FileSource(tuple(reversed(paths))), options(key, tmp_path / "three"), executor=threads)
+    run(FileSource(tuple(reversed(paths))), options(key, tmp_path / "three", workers=3))
     last = max(images[:60], key=lambda image: image.sop_instance_uid)
     killed = _Failing(tuple(paths), fail_at=str(last.path))
     with pytest.raises(OSError, match="the disk went away"):
@@ -114,21 +112,6 @@ class _Failing:
         if row["path"] == self.fail_at:
             raise OSError("the disk went away")
         return Path(row["path"]).open("rb")
-
-
-def test_a_dask_cluster_writes_the_same_bytes(studies: FileSource, key: Key, tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed")
-    from vna.deid.run import cluster_executor
-
-    run(studies, options(key, tmp_path / "here"))
-    with (
-        distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, host="127.0.0.1", protocol="tcp"
-        ) as cluster,
-        cluster_executor(cluster.scheduler_address) as executor,
-    ):
-        run(studies, options(key, tmp_path / "there"), executor=executor)
-    assert tree(tmp_path / "here") == tree(tmp_path / "there")
 
 
 def test_a_second_run_makes_only_what_is_missing_or_damaged(studies: FileSource, key: Key, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import io
 import logging
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -122,6 +123,19 @@ def test_an_object_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(checking, "RULES", [Rule(CODES["BAD_DATE"], endless_rule)])
     content = stored_bytes(make_instance())
     checked = check_object(Work("0" * 64, "x", len(content)), io.BytesIO(content), seconds=0.05)
+    assert names(checked) == {"CHECK_TIMEOUT"}
+
+
+def test_an_object_that_takes_too_long_in_a_thread_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless_rule(instance: object) -> list[Found]:
+        while True:
+            time.sleep(0)
+
+    monkeypatch.setattr(checking, "RULES", [Rule(CODES["BAD_DATE"], endless_rule)])
+    content = stored_bytes(make_instance())
+    with ThreadPoolExecutor(1) as pool:
+        work = Work("0" * 64, "x", len(content))
+        checked = pool.submit(check_object, work, io.BytesIO(content), seconds=0.05).result(timeout=120)
     assert names(checked) == {"CHECK_TIMEOUT"}
 
 

@@ -1,0 +1,114 @@
+"""A Dask cluster of two worker processes does what processes of this machine do, with the same results."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.clusters import dask_cluster, squares
+from tests.unit.scrub.rot import content, copied, cut_off, filled, flip_bit, objects, overwrite, swap
+from vna import executors
+from vna.archive import Archive
+from vna.cli import run as vna
+from vna.errors import ClusterError, StoreError
+from vna.executors import Workplace, spread
+from vna.ledger import Ledger
+from vna.scrub import ScrubOptions, ScrubResult
+from vna.scrub import run as scrub
+from vna.store import open_store
+from vna.validate import ValidateOptions
+from vna.validate import run as validate
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    with dask_cluster() as address:
+        yield address
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    return filled(tmp_path / "archive", studies=4, instances=20)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite") as opened_ledger:
+        yield opened_ledger
+
+
+def test_an_item_that_kills_its_worker_is_told_and_every_other_is_done(cluster: str) -> None:
+    batches = [[1, 2], [3, -4, 5], [6]]
+    found = spread(squares, batches, Workplace(cluster=cluster), lambda item: [item])
+    assert sorted(value for values in found for value in values) == [-4, 1, 4, 9, 25, 36]
+
+
+def test_equal_batches_are_done_each(cluster: str) -> None:
+    found = list(spread(squares, [[2], [2], [2]], Workplace(cluster=cluster), lambda item: []))
+    assert found == [[4], [4], [4]]
+
+
+def test_validation_finds_the_same(cluster: str, archive: Archive, tmp_path: Path) -> None:
+    def findings(name: str, **options: object) -> object:
+        with Ledger.open(f"sqlite:///{tmp_path}/{name}.sqlite") as ledger:
+            result = validate(archive, ledger, ValidateOptions(pixels=True, **options))  # type: ignore[arg-type]
+            return {**result.as_json(), "seconds": 0}
+
+    objects(archive.root)[5].unlink()
+    assert findings("cluster", cluster=cluster) == findings("here", workers=1)
+
+
+def test_a_scrub_reports_and_repairs_the_same(cluster: str, archive: Archive, tmp_path: Path) -> None:
+    copy, dice = copied(archive, tmp_path / "copy"), random.Random(4)
+    good = content(archive.root)
+    injured = dice.sample(objects(archive.root), 12)
+    for path in injured[:4]:
+        flip_bit(path, dice)
+    for path in injured[4:7]:
+        cut_off(path, dice)
+    injured[7].unlink()
+    swap(injured[8], injured[9])
+    overwrite(injured[10], b"")
+
+    def report(result: ScrubResult) -> object:
+        return {**result.as_json(), "seconds": 0}
+
+    with Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite") as ledger:
+        here = scrub(archive, ledger, ScrubOptions(workers=2))
+        there = scrub(archive, ledger, ScrubOptions(cluster=cluster))
+        limited = scrub(archive, ledger, ScrubOptions(cluster=cluster, rate_limit_mbit=1000))
+        assert report(here) == report(there) == report(limited)
+        assert len(here.corrupt) == 11
+        repaired = scrub(archive, ledger, ScrubOptions(cluster=cluster), copy=open_store(str(copy)))
+    assert repaired.repaired == 11
+    assert content(archive.root).items() >= good.items()
+
+
+def test_a_worker_that_does_not_find_the_archive_is_told_rather_than_believed(
+    cluster: str, archive: Archive, ledger: Ledger
+) -> None:
+    (archive.root / "vna-archive.json").rename(archive.root / "elsewhere.json")
+    with pytest.raises(StoreError, match="finds no archive"):
+        scrub(archive, ledger, ScrubOptions(cluster=cluster))
+    with pytest.raises(StoreError, match="finds no archive"):
+        validate(archive, ledger, ValidateOptions(cluster=cluster))
+
+
+def test_a_cluster_without_workers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_ANSWER_S", 2.0)
+    with dask_cluster(workers=0) as address, pytest.raises(ClusterError, match="has no workers"):
+        list(spread(squares, [[1]], Workplace(cluster=address), lambda item: []))
+
+
+def test_commands_take_the_cluster(
+    cluster: str, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("vna.toml").write_text(f'[archive]\nurl = "{archive.url}"\n')
+    assert vna(["scrub", "--cluster", cluster, "--json"]) == 0
+    assert '"objects": 82' in capsys.readouterr().out
+    assert vna(["scrub", "--cluster", "tcp://127.0.0.1:9", "--json"]) == 10
+    assert "no Dask scheduler answers" in capsys.readouterr().err
