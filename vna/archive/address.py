@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vna.archive.archive import DESCRIPTION, Archive
 from vna.errors import ConfigError, StoreError
 from vna.store import Store, open_store
-
-DESCRIPTION = "vna-archive.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +20,11 @@ class Address:
     url: str
     archive_id: str
     storage_options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, archive: Archive) -> Address:
+        """Give the address of an archive that is open here."""
+        return cls(archive.url, archive.archive_id, archive.storage_options)
 
     def open(self) -> Store:
         """Open the store for reading. Raises StoreError where there is another archive, or none: see :meth:`confirm`."""

@@ -73,19 +73,10 @@ def command(
         )
     policy = PixelPolicy(pixel_rules(loaded.pixel_rules, catalogues), load_releases(release) if release else frozenset())
     config = configuration(ctx)
-<<<<<<< HEAD
     stored = config.archive
     source = ArchiveSource(stored.url, stored.storage_options, where, studies, limit, stored.spool)
-    options = DeidOptions(loaded, key, Path(target).absolute(), policy, crosswalk, workers, dry_run)
-    with ExitStack() as stack:
-        executor = stack.enter_context(cluster_executor(cluster)) if cluster else None
-        report = stack.enter_context(progress("de-identify", quiet=as_json))
-        result = run(source, options, report, executor=executor)
-=======
-    source = ArchiveSource(config.archive.url, config.archive.storage_options, where, studies, limit)
     options = DeidOptions(loaded, key, Path(target).absolute(), policy, crosswalk, workers, dry_run, cluster)
     with progress("de-identify", quiet=as_json) as report:
         result = run(source, options, report)
->>>>>>> c69a8cd (wip)
     emit(result.as_json(), as_json=as_json, title="would de-identify" if dry_run else "de-identified")
     return some_failed(bool(result.held))

@@ -42,9 +42,7 @@ def command(
 
     config = configuration(ctx)
     archive = open_archive(config)
-    options = ScrubOptions(
-        studies, where or "", workers, rate_limit_mbit, restart, dry_run, cluster, config.archive.storage_options
-    )
+    options = ScrubOptions(studies, where or "", workers, rate_limit_mbit, restart, dry_run, cluster)
     copy = open_store(copy_url, config.archive.storage_options, writing=False) if copy_url else None
     with open_ledger(config) as ledger, progress("scrub", quiet=as_json) as report:
         result = run(archive, ledger, options, report, copy=copy)

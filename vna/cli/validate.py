@@ -60,7 +60,6 @@ def command(
         pixels=pixels,
         workers=workers,
         cluster=cluster,
-        storage_options=config.archive.storage_options,
     )
     with open_ledger(config) as ledger:
         if dry_run:

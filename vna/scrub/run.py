@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -38,7 +38,7 @@ class ScrubOptions:
     """What to read and how fast: ``rate_limit_mbit`` megabits a second, 0 for no limit. ``restart`` forgets an unfinished pass.
 
     With ``studies`` or ``where`` only those objects are read, and the pass over everything stays where it is. ``cluster`` is the
-    address of a Dask scheduler whose workers do the reading; ``storage_options`` are the archive's.
+    address of a Dask scheduler whose workers do the reading.
     """
 
     studies: tuple[str, ...] = ()
@@ -48,7 +48,6 @@ class ScrubOptions:
     restart: bool = False
     dry_run: bool = False
     cluster: str = ""
-    storage_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ class _Pass:
         self._repairer = repairer
         self._options = options
         self._report = report
-        self._address = Address(archive.url, archive.archive_id, options.storage_options)
+        self._address = Address.of(archive)
         self._bytes_per_s = options.rate_limit_mbit * 1e6 / 8
         self._pace = Pace(self._bytes_per_s)
         self._read: Callable[[Sequence[str]], list[Reading]] = self._read_here

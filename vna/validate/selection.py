@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vna.errors import ConfigError
@@ -25,8 +25,8 @@ class ValidateOptions:
     ``where`` is a condition over the view ``instances``, ``studies`` limits to these Study Instance UIDs, ``everything`` checks
     again what is known already, ``workers`` 0 means one a core, ``seconds_an_object`` bounds the time for one, ``junk`` are the
     regular expressions for names, IDs and descriptions of no patient, ``sample`` so many objects are
-    shown to ``dciodvfy``, ``pixels`` compares the pixel data of all (which reads them), ``storage_options`` are the archive's,
-    ``cluster`` is the address of a Dask scheduler whose workers check the objects.
+    shown to ``dciodvfy``, ``pixels`` compares the pixel data of all (which reads them), ``cluster`` is the
+    address of a Dask scheduler whose workers check the objects.
     """
 
     studies: tuple[str, ...] = ()
@@ -37,7 +37,6 @@ class ValidateOptions:
     workers: int = 0
     seconds_an_object: float = 30
     junk: tuple[str, ...] = JUNK_PATTERNS
-    storage_options: Mapping[str, Any] = field(default_factory=dict)
     cluster: str = ""
 
 

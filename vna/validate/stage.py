@@ -91,7 +91,7 @@ class _Run:
         self._options = options
         self._report = report
         self._ruleset = ruleset_name()
-        self._address = Address(archive.url, archive.archive_id, options.storage_options)
+        self._address = Address.of(archive)
         self._places: dict[str, Place] = {}
         self._total = count(archive, options)
         self._workers = min(options.workers or default_workers(), 1 + self._total // _FEW)

@@ -23,7 +23,7 @@ def setting(tmp_path: Path) -> Setting:
     archive = Archive.create(str(tmp_path))
     for number in range(6):
         (tmp_path / f"{number}.dcm").write_bytes(content)
-    return Setting(Address(archive.url, archive.archive_id), {}, 0)
+    return Setting(Address.of(archive), {}, 0)
 
 
 def work(number: int, sha256: str = "") -> Work:
