@@ -1,12 +1,12 @@
 """The main job against real peers: DCMTK's dcmqrscp and Orthanc as legacy, each with the other as target, on real images.
 
+The archive is in a local folder with its ledger on SQLite, or on a real S3 server with its ledger on PostgreSQL.
 Every data set in the store is what the peer sends to a bit-preserving storescp; whatever does not come, or is not taken, has its
 reason; the ledger closes; a second run of every stage writes nothing.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import LoadedDatabase
 from tests.support.instances import data_set_of
 from tests.support.peers import OrthancPeer, Peer, Received, dcmqrscp, free_port, orthanc, sent_by
+from tests.support.sites import ELSEWHERE, LOCAL, Place
 from vna.archive import Archive
 from vna.forward import ForwardOptions
 from vna.forward import run as forward
@@ -37,6 +38,7 @@ VOLATILE = ("leases", "counters")
 class Migration:
     """One archive between two peers."""
 
+    place: Place
     archive: Archive
     ledger: Ledger
     local: Local
@@ -52,7 +54,7 @@ class Migration:
         rows = [row for row in self.archive.journal_rows() if row.state in ("stored", "flagged")]
         return {
             row.sop_instance_uid: Received(
-                row.sop_instance_uid, row.transfer_syntax_uid, data_set_of((self.archive.root / row.path).read_bytes())
+                row.sop_instance_uid, row.transfer_syntax_uid, data_set_of(self.archive.store.read_bytes(row.path))
             )
             for row in rows
         }
@@ -73,25 +75,14 @@ class Migration:
             if unit.state == "refused":
                 assert unit.code == "CONTEXT_REJECTED" or unit.code.startswith("0x")
 
-    def snapshot(self) -> tuple[dict[str, list[tuple[object, ...]]], dict[str, bytes]]:
-        """Return everything that the ledger and the archive hold, but for what only counts claims."""
-        with sqlite3.connect(self.ledger.folder / "ledger.sqlite") as connection:
-            names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
-            tables = {
-                name: sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in names if name not in VOLATILE
-            }
-        connection.close()
-        files = [path for path in sorted(self.ledger.folder.rglob("*")) if path.is_file() and "ledger.sqlite" not in path.name]
-        return tables, {str(path): path.read_bytes() for path in files}
-
     def repeat(self, method: Method) -> None:
         """Run every stage again, and check that nothing is written."""
-        before = self.snapshot()
+        before = self.place.snapshot(without=VOLATILE)
         assert inventory(self.ledger, self.source, self.local).as_json()["unchanged"]
         assert self.pull(method).studies == 0
         assert forward(self.archive, self.ledger, self.target, self.local).studies == 0
         assert verify(self.archive, self.ledger, self.target, self.local).as_json()["unchanged"]
-        assert self.snapshot() == before
+        assert self.place.snapshot(without=VOLATILE) == before
 
 
 def title(port: int) -> str:
@@ -100,11 +91,11 @@ def title(port: int) -> str:
 
 
 @contextmanager
-def migration(folder: Path, source: Peer, target: Peer, port: int) -> Iterator[Migration]:
-    archive = Archive.create(str(folder / "archive"))
-    with Ledger.open(f"sqlite:///{folder}/archive/ledger.sqlite") as ledger:
+def migration(place: Place, folder: Path, source: Peer, target: Peer, port: int) -> Iterator[Migration]:
+    archive = place.create()
+    with Ledger.open(place.ledger_url, folder=folder) as ledger:
         nodes = source.node("legacy", dimse_timeout_s=60), target.node("target", dimse_timeout_s=60)
-        yield Migration(archive, ledger, Local(ae_title=title(port), port=port), *nodes)
+        yield Migration(place, archive, ledger, Local(ae_title=title(port), port=port), *nodes)
 
 
 def same(ours: dict[str, Received], theirs: dict[str, Received]) -> None:
@@ -112,11 +103,13 @@ def same(ours: dict[str, Received], theirs: dict[str, Received]) -> None:
     assert {uid for uid in ours if uid in theirs and ours[uid] != theirs[uid]} == set()
 
 
-@pytest.mark.parametrize("method", [Method.MOVE, Method.GET])
-def test_from_orthanc_to_dcmqrscp(method: Method, loaded_orthanc: OrthancPeer, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("method", "place"), [(Method.MOVE, LOCAL), (Method.GET, LOCAL), (Method.MOVE, ELSEWHERE)], indirect=["place"]
+)
+def test_from_orthanc_to_dcmqrscp(method: Method, place: Place, loaded_orthanc: OrthancPeer, tmp_path: Path) -> None:
     port = free_port()
-    loaded_orthanc.add_modality(f"vna_{method}", title(port), port)
-    with dcmqrscp(tmp_path / "target") as target, migration(tmp_path, loaded_orthanc, target, port) as job:
+    loaded_orthanc.add_modality(f"vna_{port}", title(port), port)
+    with dcmqrscp(tmp_path / "target") as target, migration(place, tmp_path, loaded_orthanc, target, port) as job:
         listed = inventory(job.ledger, job.source, job.local)
         assert (listed.complete, listed.instances) == (True, len(loaded_orthanc.sop_instance_uids()))
         result = job.pull(method)
@@ -133,13 +126,15 @@ def test_from_orthanc_to_dcmqrscp(method: Method, loaded_orthanc: OrthancPeer, t
         job.repeat(method)
 
 
-@pytest.mark.parametrize("method", [Method.MOVE, Method.GET])
-def test_from_dcmqrscp_to_orthanc(method: Method, loaded_database: LoadedDatabase, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("method", "place"), [(Method.MOVE, LOCAL), (Method.GET, LOCAL), (Method.GET, ELSEWHERE)], indirect=["place"]
+)
+def test_from_dcmqrscp_to_orthanc(method: Method, place: Place, loaded_database: LoadedDatabase, tmp_path: Path) -> None:
     port = free_port()
     with (
         orthanc(tmp_path / "target") as target,
         dcmqrscp(tmp_path / "source", database=loaded_database.path, destinations=[(title(port), port)]) as source,
-        migration(tmp_path, source, target, port) as job,
+        migration(place, tmp_path, source, target, port) as job,
     ):
         listed = inventory(job.ledger, job.source, job.local)
         assert (listed.complete, listed.instances) == (True, len(loaded_database.sop_instance_uids))
@@ -157,8 +152,9 @@ def test_from_dcmqrscp_to_orthanc(method: Method, loaded_database: LoadedDatabas
 FAMILIES = ["-xs", "-xy", "-xx", "-xv", "-xw", "-xt", "-xu", "-xr", "-xd"]
 
 
+@pytest.mark.parametrize("place", [LOCAL], indirect=True)
 def test_what_dcmqrscp_sends_in_one_family_of_syntaxes_at_a_time_comes_in_several_runs(
-    loaded_database: LoadedDatabase, tmp_path: Path
+    place: Place, loaded_database: LoadedDatabase, tmp_path: Path
 ) -> None:
     port = free_port()
     reference: dict[str, Received] = {}
@@ -168,7 +164,7 @@ def test_what_dcmqrscp_sends_in_one_family_of_syntaxes_at_a_time_comes_in_severa
             options = [family] if family else []
             with (
                 dcmqrscp(folder, database=loaded_database.path, destinations=[(title(port), port)], extra_args=options) as source,
-                migration(tmp_path / "migration", source, target, port) as job,
+                migration(place, tmp_path, source, target, port) as job,
             ):
                 if number == 0:
                     inventory(job.ledger, job.source, job.local)
@@ -176,7 +172,7 @@ def test_what_dcmqrscp_sends_in_one_family_of_syntaxes_at_a_time_comes_in_severa
                 job.pull(Method.MOVE, retry_missing=True, settle_s=0.2)
                 for uid, item in sent_by(source, sorted(missing), folder / "reference", ae_title=title(port), port=port).items():
                     reference.setdefault(uid, item)
-        with migration(tmp_path / "migration", source, target, port) as job:
+        with migration(place, tmp_path, source, target, port) as job:
             stored = job.stored()
             assert stored.keys() == loaded_database.sop_instance_uids
             assert stored == reference

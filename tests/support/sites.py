@@ -1,11 +1,14 @@
-"""An archive with objects, its ledger, and an embedded target PACS."""
+"""Where archives and ledgers live in tests, and an archive with objects, its ledger, and an embedded target PACS."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, inspect, text
 
 from tests.support.objects import WireObject, send, wire_object
 from tests.support.peers import free_port
@@ -13,6 +16,41 @@ from vna.archive import Archive
 from vna.demo.pacs import EmbeddedPacs
 from vna.ledger import Ledger
 from vna.model import Local, Node, Receipt
+
+LOCAL, ELSEWHERE = "local", "S3 and PostgreSQL"
+"""Kinds of places that the fixture ``place`` gives."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one archive and its ledger live; ``spool`` is this machine's folder for an archive on S3."""
+
+    url: str
+    ledger_url: str
+    storage_options: dict[str, Any] = field(default_factory=dict)
+    spool: str = ""
+
+    def create(self, **options: Any) -> Archive:
+        """Make the archive, or open it."""
+        return Archive.create(self.url, self.storage_options, spool=self.spool, **options)
+
+    def snapshot(self, *, without: Sequence[str] = ()) -> tuple[dict[str, list[tuple[object, ...]]], dict[str, bytes]]:
+        """Return everything that the ledger (but for some tables) and the archive hold."""
+        engine = create_engine(self.ledger_url)
+        with engine.connect() as connection:
+            tables = {
+                name: sorted((tuple(row) for row in connection.execute(text(f'SELECT * FROM "{name}"'))), key=repr)
+                for name in sorted(inspect(engine).get_table_names())
+                if name not in without
+            }
+        engine.dispose()
+        store = self.create().store
+        names = [path for path in store.list() if "ledger.sqlite" not in path]
+        files = {name: store.read_bytes(name) for name in names}
+        if self.spool:
+            local = [path for path in Path(self.spool).rglob("*") if path.is_file()]
+            files |= {str(path): path.read_bytes() for path in local}
+        return tables, files
 
 
 @dataclass

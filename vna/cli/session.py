@@ -32,5 +32,6 @@ def open_ledger(config: Config) -> Iterator[Ledger]:
     """Open the ledger that the configuration names, and close it at the end."""
     from vna.ledger import Ledger
 
-    with Ledger.open(config.archive.ledger) as ledger:
+    url = config.archive.ledger
+    with Ledger.open(url, folder=None if url.startswith("sqlite") else config.path.absolute().parent) as ledger:
         yield ledger
