@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import fsspec
 
-from indexer import query
 from indexer.columns import to_arrow
 from indexer.errors import IndexerError, UsageError
 from indexer.table import Segment as TableSegment
@@ -25,7 +24,6 @@ from indexer.table import Table
 from vna.archive.journal import Journal, Segment, read_segment
 from vna.archive.layout import INDEX_INSTANCES, INDEX_OVERLAYS, SPOOL
 from vna.archive.manifests import write_manifests
-from vna.archive.overlays import sync_overlays
 from vna.archive.rows import JournalRow
 from vna.errors import ConfigError, RefusedError, StoreError, VnaError
 from vna.model import Report
@@ -69,6 +67,8 @@ class Index:
 
     def sync_revisions(self) -> int:
         """Take revisions into the table of overlays; see :meth:`vna.archive.Archive.sync_revisions`."""
+        from vna.archive.overlays import sync_overlays  # it reads data elements, which takes long to import
+
         with self.maintaining(), index_errors():
             return sync_overlays(self._store, self._overlays, self._objects_of, self._options)
 
@@ -78,6 +78,8 @@ class Index:
 
     def connect(self) -> DuckDBPyConnection:
         """Open the view ``instances``; see :meth:`vna.archive.Archive.connect`."""
+        from indexer import query  # not before somebody asks: who only commits needs no DuckDB
+
         with index_errors():
             for _ in range(_ATTEMPTS):
                 table = self._table()
@@ -94,6 +96,8 @@ class Index:
 
     def query(self, sql: str, params: Sequence[object] = ()) -> list[dict[str, Any]]:
         """Run SQL over the view; see :meth:`vna.archive.Archive.query`."""
+        from indexer import query
+
         con = self.connect()
         try:
             with index_errors():
@@ -125,6 +129,7 @@ class Index:
 
     def rebuild(self, report: Report, workers: int) -> int:
         """Make the table anew; see :meth:`vna.archive.Archive.rebuild_index`."""
+        from vna.archive.overlays import sync_overlays
         from vna.archive.rebuild import rebuild
 
         with self.maintaining(), index_errors(), store_errors("the index could not be rebuilt"):
