@@ -6,20 +6,24 @@ import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from functools import lru_cache
+from operator import attrgetter
+from typing import BinaryIO, NamedTuple
 
 from indexer.header import Header, HeaderScanner
 from vna.archive.revisions import Standing
 from vna.errors import DigestMismatchError, RefusedError
-from vna.part10 import Head, file_meta, read_head
+from vna.part10 import Head, file_meta, head_of, read_head
 from vna.part10.edit import SIGNATURES, NeedsAllError, edit_elements
 from vna.part10.elements import DEFLATED_UIDS, EXPLICIT_LE, Encoding, StructureError, encoding_of
 from vna.part10.raw import RawElement, find, read_elements
-from vna.part10.split import PIXELS, read_header_elements, read_interest, read_tail
+from vna.part10.runs import RUN
+from vna.part10.split import FIRST_READ, PIXELS, read_header_elements, read_interest, read_tail
 from vna.part10.values import CharacterSetError
 
 _INFLATED_LIMIT = 1 << 30
 _SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
+_keeps_instance_uid = attrgetter("keeps_instance_uid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +73,63 @@ def effective_object(file: BinaryIO, standing: Sequence[Standing]) -> EffectiveO
     """
     if not any(each.group.changes or each.group.uids for each in standing):
         return _as_stored(file)
+    standing = tuple(standing)
     stored = read_stored(file, _interest(standing))
     try:
-        elements, head = edited_elements(stored, standing), stored.head
+        edited = _edited(stored, standing)
     except NeedsAllError:
         file.seek(0)
         stored = read_stored(file)
-        elements, head = edited_elements(stored, standing), stored.head
-    sop_class_uid = _uid(elements, _SOP_CLASS_UID) or head.sop_class_uid
-    sop_instance_uid = _uid(elements, _SOP_INSTANCE_UID) or head.sop_instance_uid
+        edited = _edited(stored, standing)
+    head, header = stored.head, edited.header
+    sop_class_uid = edited.sop_class_uid or head.sop_class_uid
+    sop_instance_uid = edited.sop_instance_uid or head.sop_instance_uid
     meta = file_meta(sop_class_uid, sop_instance_uid, head.transfer_syntax_uid)
-    header = b"".join([element.raw for element in elements])
     if head.transfer_syntax_uid in DEFLATED_UIDS:
         header = _deflated(header)
     rest_end, tail = stored.rest_end, b""
-    if stored.signatures and elements != stored.elements:
+    if stored.tail and edited.is_changed and stored.signatures:
         tail = b"".join([element.raw for element in stored.tail if element.tag not in SIGNATURES])
         rest_end -= sum(len(element.raw) for element in stored.tail)
     return EffectiveObject(
         sop_class_uid, sop_instance_uid, head.transfer_syntax_uid, meta + header, len(meta), stored.rest_at, rest_end, tail
     )
+
+
+class _Edited(NamedTuple):
+    """A header as it leaves; a UID is empty where the data set gives none."""
+
+    header: bytes
+    sop_class_uid: str
+    sop_instance_uid: str
+    is_changed: bool = True
+
+
+def _edited(stored: StoredHeader, standing: tuple[Standing, ...]) -> _Edited:
+    """Edit a header; one that is cut into runs only if no other one was the same in all that the edit looks at."""
+    apart = {element[0]: element for element in stored.elements if element[1] == RUN}
+    if not apart:
+        after = edited_elements(stored, standing)
+        header = b"".join([element.raw for element in after])
+        return _Edited(header, _uid(after, _SOP_CLASS_UID), _uid(after, _SOP_INSTANCE_UID), after != stored.elements)
+    if all(map(_keeps_instance_uid, standing)) and (identity := find(stored.elements, _SOP_INSTANCE_UID)):
+        apart[_SOP_INSTANCE_UID] = identity  # the one element that differs in every object
+    looked_at = tuple([_placeholder(element[0]) if element[0] in apart else element for element in stored.elements])
+    after, sop_class_uid, sop_instance_uid = _edited_alike(looked_at, standing)
+    header = b"".join([apart[element[0]][2] if element[1] == RUN else element[2] for element in after])
+    return _Edited(header, sop_class_uid, sop_instance_uid or _uid(stored.elements, _SOP_INSTANCE_UID))
+
+
+@lru_cache(maxsize=1024)
+def _placeholder(tag: int) -> RawElement:
+    return RawElement(tag, RUN, b"", 0)
+
+
+@lru_cache(maxsize=64)
+def _edited_alike(elements: tuple[RawElement, ...], standing: tuple[Standing, ...]) -> tuple[tuple[RawElement, ...], str, str]:
+    """Edit what an edit looks at, with placeholders for all else; give the UIDs that it then shows."""
+    after = _applied(elements, EXPLICIT_LE, (), standing)
+    return after, _uid(after, _SOP_CLASS_UID), _uid(after, _SOP_INSTANCE_UID)
 
 
 def _as_stored(file: BinaryIO) -> EffectiveObject:
@@ -107,13 +148,17 @@ def _interest(standing: Sequence[Standing]) -> tuple[int, ...]:
     return standing[0].interest if len(standing) == 1 else tuple(sorted({tag for each in standing for tag in each.interest}))
 
 
-def read_stored(file: BinaryIO, interest: Sequence[int] = ()) -> StoredHeader:
+def read_stored(file: BinaryIO, interest: tuple[int, ...] = ()) -> StoredHeader:
     """Read the header of one stored file, which must be at its start, inflated where it is deflated.
 
     With the tags of :func:`vna.part10.edit.interest`, what lies between them may come in runs.
 
     Raises RefusedError where it cannot be walked or its pixel data come first, DigestMismatchError for a file that is not ours.
     """
+    if interest:
+        if (stored := _read_in_runs(file, interest)) is not None:
+            return stored
+        file.seek(0)
     head = _head(file)
     syntax = head.transfer_syntax_uid
     try:
@@ -121,11 +166,6 @@ def read_stored(file: BinaryIO, interest: Sequence[int] = ()) -> StoredHeader:
             elements = read_elements(_inflated(file.read()), EXPLICIT_LE)
             return StoredHeader(head, EXPLICIT_LE, tuple(elements), file.tell(), file.tell())
         encoding = encoding_of(syntax)
-        if interest and encoding == EXPLICIT_LE and (found := read_interest(file, interest)) is not None:
-            elements, rest_at = found
-            if find(elements, _SOP_INSTANCE_UID) and SIGNATURES.isdisjoint([element[0] for element in elements]):
-                return StoredHeader(head, encoding, tuple(elements), rest_at, _size(file))
-            file.seek(head.data_set_offset)
         elements, rest_at = read_header_elements(file, encoding)
         tags = [element[0] for element in elements]
         is_plain = tags and SIGNATURES.isdisjoint(tags) and tags == sorted(set(tags))
@@ -135,6 +175,25 @@ def read_stored(file: BinaryIO, interest: Sequence[int] = ()) -> StoredHeader:
     if any(element.tag < min(PIXELS) for element in tail) or find(elements, _SOP_INSTANCE_UID) is None:
         raise RefusedError("the header cannot be edited: part of it stands behind the pixel data")
     return StoredHeader(head, encoding, tuple(elements), rest_at, _size(file), tuple(tail))
+
+
+def _read_in_runs(file: BinaryIO, interest: tuple[int, ...]) -> StoredHeader | None:
+    """Read a header that is short and plain; None where it takes a closer look."""
+    start = file.read(FIRST_READ)
+    try:
+        head = head_of(start)
+    except ValueError as exc:
+        raise _damaged(exc) from exc
+    if head.transfer_syntax_uid in DEFLATED_UIDS or encoding_of(head.transfer_syntax_uid) is not EXPLICIT_LE:
+        return None
+    found = read_interest(start, head.data_set_offset, interest)
+    if found is None:
+        return None
+    elements, rest_at = found
+    tags = [element[0] for element in elements]
+    if _SOP_INSTANCE_UID not in tags or not SIGNATURES.isdisjoint(tags):
+        return None
+    return StoredHeader(head, EXPLICIT_LE, tuple(elements), rest_at, _size(file))
 
 
 def _size(file: BinaryIO) -> int:
@@ -148,18 +207,26 @@ def _head(file: BinaryIO) -> Head:
     try:
         return read_head(file)
     except ValueError as exc:
-        raise DigestMismatchError(f"a stored object is damaged: {exc}", hint="restore it from a copy") from exc
+        raise _damaged(exc) from exc
+
+
+def _damaged(exc: ValueError) -> DigestMismatchError:
+    return DigestMismatchError(f"a stored object is damaged: {exc}", hint="restore it from a copy")
 
 
 def edited_elements(stored: StoredHeader, standing: Sequence[Standing]) -> tuple[RawElement, ...]:
     """Apply what active revisions say, one after the other. Raises RefusedError where that would need a guess."""
-    elements = stored.elements
-    signatures: Sequence[RawElement] = stored.signatures
+    return _applied(stored.elements, stored.encoding, stored.signatures, standing)
+
+
+def _applied(
+    elements: tuple[RawElement, ...], encoding: Encoding, signatures: Sequence[RawElement], standing: Sequence[Standing]
+) -> tuple[RawElement, ...]:
     for each in standing:
         try:
             result = edit_elements(
                 elements,
-                stored.encoding,
+                encoding,
                 each.changes,
                 each.revision.attribution,
                 uids=each.group.uids,

@@ -20,6 +20,7 @@ from vna.errors import StoreError
 from vna.part10.edit import Change, interest
 from vna.part10.json_model import json_values
 from vna.part10.original import Attribution
+from vna.part10.references import SOP_INSTANCE_UID
 from vna.store import Store
 
 FORMAT = 1
@@ -79,9 +80,9 @@ class Revision:
         return frozenset(digest for group in self.groups for digest in group.objects)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Standing:
-    """What one active revision says of one object."""
+    """What one active revision says of one object. Made once for all objects of a group, and equal to itself only."""
 
     revision: Revision
     group: Group
@@ -89,6 +90,8 @@ class Standing:
     """The group's changes as the header editor takes them."""
     interest: tuple[int, ...]
     """The tags that they make the editor look at."""
+    keeps_instance_uid: bool
+    """Whether they leave the SOP Instance UID alone."""
 
 
 class StudyRevisions:
@@ -106,7 +109,8 @@ class StudyRevisions:
         for revision in self.active:
             for group in revision.groups:
                 changes = tuple(change.as_change() for change in group.changes)
-                standing = Standing(revision, group, changes, interest(changes))
+                keeps_instance_uid = all(change.path[0] != SOP_INSTANCE_UID for change in changes)
+                standing = Standing(revision, group, changes, interest(changes), keeps_instance_uid)
                 for digest in group.objects:
                     self._standing.setdefault(digest, []).append(standing)
 

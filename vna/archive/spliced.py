@@ -7,10 +7,10 @@ import errno
 import fcntl
 import io
 import os
+import threading
 from typing import BinaryIO
 
 _CHUNK = 1 << 20
-_PAGES = 8 << 10
 
 
 def _write(descriptor: int, data: bytes) -> None:
@@ -20,32 +20,51 @@ def _write(descriptor: int, data: bytes) -> None:
             view = view[os.write(descriptor, view) :]
 
 
-def _move(source: BinaryIO, descriptor: int, at: int, end: int) -> int:
-    """Move bytes of one file to another without seeing them; give how far that went, which may be nowhere.
+class _Pipe:
+    """A pipe as long as this user may have it: sendfile's own one makes file systems take the bytes in pieces of 64 KiB."""
 
-    The pipe is as long as it may be: sendfile's own one makes the file system take the bytes in pieces of 64 KiB.
-    """
-    if at >= end:
-        return at
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        self.process = os.getpid()
+        with contextlib.suppress(PermissionError):
+            fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, _CHUNK)
+
+    def __del__(self) -> None:
+        os.close(self.reader)
+        os.close(self.writer)
+
+
+class _Pipes(threading.local):
+    """The pipe of each thread, empty between two uses. A child process makes its own."""
+
+    pipe: _Pipe | None = None
+
+    def take(self) -> _Pipe:
+        """Give this thread's pipe away; it comes back if it is empty."""
+        pipe, self.pipe = self.pipe, None
+        return pipe if pipe is not None and pipe.process == os.getpid() else _Pipe()
+
+
+_PIPES = _Pipes()
+
+
+def _move(source: BinaryIO, descriptor: int, at: int, end: int) -> int:
+    """Move bytes of one file to another within the system; give how far that went, which may be nowhere."""
     try:
         origin = source.fileno()
     except (OSError, AttributeError):  # a file of a service has no descriptor
         return at
-    begun = at
-    reader, writer = os.pipe()
+    begun, pipe = at, _PIPES.take()
     try:
-        with contextlib.suppress(PermissionError):  # this user's pipes are long enough together
-            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, min(_CHUNK, end - at + _PAGES))
-        while at < end and (waiting := os.splice(origin, writer, min(end - at, _CHUNK), offset_src=at)):
+        while at < end and (waiting := os.splice(origin, pipe.writer, min(end - at, _CHUNK), offset_src=at)):
             while waiting:
-                moved = os.splice(reader, descriptor, waiting)
+                moved = os.splice(pipe.reader, descriptor, waiting)
                 waiting, at = waiting - moved, at + moved
     except OSError as exc:
         if at > begun or exc.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
-    finally:
-        os.close(reader)
-        os.close(writer)
+    else:
+        _PIPES.pipe = pipe
     return at
 
 

@@ -10,7 +10,16 @@ from vna.part10.framing import (
     PREAMBLE_AND_PREFIX,
     Head,
     file_meta,
+    head_of,
     read_head,
 )
 
-__all__ = ["IMPLEMENTATION_CLASS_UID", "IMPLEMENTATION_VERSION_NAME", "PREAMBLE_AND_PREFIX", "Head", "file_meta", "read_head"]
+__all__ = [
+    "IMPLEMENTATION_CLASS_UID",
+    "IMPLEMENTATION_VERSION_NAME",
+    "PREAMBLE_AND_PREFIX",
+    "Head",
+    "file_meta",
+    "head_of",
+    "read_head",
+]

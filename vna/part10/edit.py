@@ -23,7 +23,6 @@ from vna.part10.original import (
     with_item,
 )
 from vna.part10.raw import (
-    RUN,
     SPECIFIC_CHARACTER_SET,
     RawElement,
     by_tag,
@@ -35,6 +34,7 @@ from vna.part10.raw import (
     sequence_of,
 )
 from vna.part10.references import ORIGINAL_ATTRIBUTES, with_uids
+from vna.part10.runs import RUN
 from vna.part10.values import BYTES_VRS, CharacterSetError, Value, convert_to_utf8, encode_value
 
 UTF8 = b"ISO_IR 192"
@@ -47,8 +47,13 @@ class NeedsAllError(Exception):
 
 
 def interest(changes: Iterable[Change]) -> tuple[int, ...]:
-    """Give the tags, ascending, that an edit by these changes looks at, so that the rest of a header can stay in runs."""
+    """Give the tags, ascending, that an edit by these changes looks at, so that the rest of a header can stay in runs.
+
+    None where it looks at all of them, as for a group length.
+    """
     tags = {change.path[0] for change in changes}
+    if any(not tag & 0xFFFF for tag in tags):
+        return ()
     tags |= {tag & 0xFFFF0000 | (tag & 0xFFFF) >> 8 for tag in tags if is_private(tag) and tag & 0xFFFF > 0xFF}
     return tuple(sorted(tags | _ALWAYS))
 

@@ -24,6 +24,7 @@ _LONGEST_VALUE = 0xFFFE
 _GROUP_LENGTH = struct.Struct("<HH2sHI")
 _SHORT_FORM = struct.Struct("<HH2sH")
 _LONG_FORM = struct.Struct("<HH2s2xI")
+_BEFORE_GROUP = len(PREAMBLE_AND_PREFIX) + _GROUP_LENGTH.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +65,29 @@ def read_head(file: BinaryIO) -> Head:
 
     Raises ValueError when the file does not begin with canonical file meta, byte for byte: such a file is not one of format 1.
     """
-    start = file.read(len(PREAMBLE_AND_PREFIX) + _GROUP_LENGTH.size)
-    if len(start) != len(PREAMBLE_AND_PREFIX) + _GROUP_LENGTH.size or not start.startswith(PREAMBLE_AND_PREFIX):
+    start = file.read(_BEFORE_GROUP)
+    return head_of(start + file.read(_group_length(start)))
+
+
+def head_of(data: bytes) -> Head:
+    """Read the canonical file meta at the beginning of ``data``; see :func:`read_head`."""
+    length = _group_length(data)
+    uids = _uids(data[_BEFORE_GROUP : _BEFORE_GROUP + length])
+    head = Head(uids.get(0x0002, ""), uids.get(0x0003, ""), uids.get(0x0010, ""), _BEFORE_GROUP + length)
+    meta = file_meta(head.sop_class_uid, head.sop_instance_uid, head.transfer_syntax_uid)
+    if len(meta) != head.data_set_offset or not data.startswith(meta):
+        raise ValueError("the file meta information is not the canonical one")
+    return head
+
+
+def _group_length(start: bytes) -> int:
+    """Give how many bytes follow the Group Length (0002,0000) of the canonical file meta."""
+    if len(start) < _BEFORE_GROUP or not start.startswith(PREAMBLE_AND_PREFIX):
         raise ValueError("the file does not begin with the canonical preamble")
     length = _GROUP_LENGTH.unpack_from(start, len(PREAMBLE_AND_PREFIX))[4]
     if length > 4 * _LONGEST_VALUE:
         raise ValueError("the file meta information is longer than the canonical one can be")
-    group = file.read(length)
-    uids = _uids(group)
-    head = Head(uids.get(0x0002, ""), uids.get(0x0003, ""), uids.get(0x0010, ""), len(start) + length)
-    if start + group != file_meta(head.sop_class_uid, head.sop_instance_uid, head.transfer_syntax_uid):
-        raise ValueError("the file meta information is not the canonical one")
-    return head
+    return int(length)
 
 
 def _uids(group: bytes) -> dict[int, str]:

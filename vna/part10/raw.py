@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from vna.part10.elements import (
-    EXPLICIT_LE,
     IMPLICIT_LE,
     ITEM,
     ITEM_DELIMITER,
@@ -101,60 +99,6 @@ def walk(
         append(RawElement(header[0], header[1], data[at:after], header[3] - at, header[2] == UNDEFINED))
         at = after
     return at + base
-
-
-RUN = b"--"
-"""In the place of a VR: not one element but a run of them, none of which matters to whoever asked; its tag is the first one's."""
-
-
-def read_runs(  # noqa: C901 - a hot loop: every call in it would cost more than what it does
-    data: bytes, interest: Sequence[int], stops: frozenset[int], *, is_whole: bool
-) -> tuple[list[RawElement], int] | None:
-    """Cut one level of explicit VR little endian into the elements of ``interest`` (ascending) and runs of what lies between.
-
-    A run ends wherever an element of ``interest`` stands or would stand. Gives the pieces and where they end: at a tag of
-    ``stops``, or with the data if those are ``is_whole``. None where the tags do not ascend, a group length is among them, or
-    anything else needs a closer look: :func:`walk` gives it.
-    """
-    pieces: list[RawElement] = []
-    unpack, new, short = EXPLICIT_LE.head, tuple.__new__, SHORT_VRS
-    waiting = iter((*interest, min(stops), UNDEFINED))
-    limit, at, start, first, last, end = next(waiting), 0, 0, 0, 0, len(data)
-    try:
-        while at < end:
-            group, number, vr, length = unpack(data, at)
-            tag = group << 16 | number
-            if tag <= last or not number:
-                return None
-            last = tag
-            if tag >= limit:
-                if at > start:
-                    pieces.append(new(RawElement, (first, RUN, data[start:at], 0, False)))
-                while limit < tag:
-                    limit = next(waiting)
-                if tag in stops:
-                    return pieces, at
-                start, first = at, tag
-            elif at == start:
-                first = tag
-            if vr in short:
-                value_at, after = at + _HEADER, at + _HEADER + length
-            else:
-                header = read_header(data, at, EXPLICIT_LE)
-                if not header[1]:
-                    return None  # an element without a VR, as in implicit VR
-                length, value_at, after = header[2], header[3], skip_value(data, header, EXPLICIT_LE)
-            if tag == limit:
-                pieces.append(new(RawElement, (tag, vr, data[at:after], value_at - at, length == UNDEFINED)))
-                start = after
-            at = after
-    except (struct.error, StructureError):
-        return None
-    if at != end or not is_whole:
-        return None
-    if at > start:
-        pieces.append(new(RawElement, (first, RUN, data[start:at], 0, False)))
-    return pieces, at
 
 
 def find(elements: Iterable[RawElement], tag: int) -> RawElement | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from typing import BinaryIO
 
 from vna.part10.elements import (
@@ -18,10 +17,12 @@ from vna.part10.elements import (
     TruncatedError,
     read_header,
 )
-from vna.part10.raw import RawElement, read_elements, read_runs, walk
+from vna.part10.raw import RawElement, read_elements, walk
+from vna.part10.runs import read_runs
 
 PIXELS = frozenset((PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA))
-_FIRST_READ = 16 << 10
+FIRST_READ = 16 << 10
+"""How many bytes of a file are read at first: more than most headers have."""
 _LIMIT = 1 << 30
 _LONGEST_TAIL = 64 << 20
 _LONGEST_HEAD = 12
@@ -34,13 +35,13 @@ def read_header_elements(file: BinaryIO, encoding: Encoding, *, limit: int = _LI
     """
     start = file.tell()
     elements: list[RawElement] = []
-    data, at, base = file.read(_FIRST_READ), 0, 0
+    data, at, base = file.read(FIRST_READ), 0, 0
     while True:
         at = walk(data, at, encoding, elements, PIXELS, base=base)
         rest = data[at - base :]
         if len(rest) >= 4 and _tag(rest, encoding) in PIXELS:
             break
-        more = file.read(max(2 * len(data), _FIRST_READ))
+        more = file.read(max(2 * len(data), FIRST_READ))
         if not more:
             if rest:
                 raise TruncatedError
@@ -51,18 +52,13 @@ def read_header_elements(file: BinaryIO, encoding: Encoding, *, limit: int = _LI
     return elements, start + at
 
 
-def read_interest(file: BinaryIO, interest: Sequence[int]) -> tuple[list[RawElement], int] | None:
-    """Read a header of explicit VR little endian in one piece, cut only where ``interest`` lies; see :func:`read_runs`.
+def read_interest(start: bytes, at: int, interest: tuple[int, ...]) -> tuple[list[RawElement], int] | None:
+    """Cut a header of explicit VR little endian that begins at ``at``, only where ``interest`` lies; see :func:`read_runs`.
 
-    None, with ``file`` where it stood, for a header that is long or needs a closer look: :func:`read_header_elements` gives it.
+    ``start`` is the first :data:`FIRST_READ` bytes of a file, or all of it. None for a header that is longer or needs a closer
+    look: :func:`read_header_elements` gives it.
     """
-    start = file.tell()
-    data = file.read(_FIRST_READ)
-    found = read_runs(data, interest, PIXELS, is_whole=len(data) < _FIRST_READ)
-    if found is None:
-        file.seek(start)
-        return None
-    return found[0], start + found[1]
+    return read_runs(start, at, interest, PIXELS, is_whole=len(start) < FIRST_READ)
 
 
 def read_tail(file: BinaryIO, at: int, encoding: Encoding) -> tuple[list[RawElement], int]:

@@ -80,3 +80,24 @@ def test_an_object_with_two_revisions_has_both_applied(archive: Archive) -> None
     corrected(archive, BASE + IMAGE + PIXELS)
     ds = pydicom.dcmread(io.BytesIO(corrected(archive, BASE + IMAGE + PIXELS, NEW_NAME)))
     assert (ds.PatientID, str(ds.PatientName), len(ds.OriginalAttributesSequence)) == ("NEW", "山田", 2)
+
+
+def test_objects_that_differ_elsewhere_are_each_edited_right(archive: Archive) -> None:
+    at, place = BASE.index(b"\x08\0\x18\0"), BASE.index(b"\x10\0\x10\0")
+    end = at + 8 + int.from_bytes(BASE[at + 6 : at + 8], "little")
+    receipts = []
+    for number in range(3):
+        identity, station = f"1.2.3.4.{number}", b"S" * (number + 1)
+        between = explicit(0x00080018, b"UI", identity.encode()) + BASE[end:place] + explicit(0x00081010, b"SH", station)
+        with archive.sink() as sink:
+            data_set = BASE[:at] + between + BASE[place:] + IMAGE + PIXELS
+            receipts.append(send(sink, WireObject(CT, identity, EXPLICIT.decode(), data_set)))
+    alike = Group(tuple(receipt.sha256 for receipt in receipts), NEW_ID)
+    put_revision(archive.store, Revision("1.2.3", 0, "", "test", "test", BY, (alike,)))
+    revisions = archive.revisions("1.2.3")
+    for number, receipt in enumerate(receipts):
+        effective, file = archive.open_effective(receipt.path, receipt.sha256, "1.2.3", revisions=revisions)
+        with file:
+            ds = pydicom.dcmread(io.BytesIO(file.read()))
+        assert (ds.SOPInstanceUID, ds.StationName, ds.PatientID) == (f"1.2.3.4.{number}", "S" * (number + 1), "NEW")
+        assert effective.sop_instance_uid == ds.file_meta.MediaStorageSOPInstanceUID == ds.SOPInstanceUID

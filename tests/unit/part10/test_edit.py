@@ -14,7 +14,7 @@ from pydicom.sequence import Sequence
 from vna.part10.edit import Change, NeedsAllError, edit_elements, edit_header, interest
 from vna.part10.elements import DEFLATED_UIDS, EXPLICIT_LE, IMPLICIT_LE, StructureError, encoding_of, read_header, skip_value
 from vna.part10.original import Attribution
-from vna.part10.raw import read_runs
+from vna.part10.runs import read_runs
 from vna.part10.values import CharacterSetError
 
 BY_US = Attribution("VNA", "20261124120000+0000", "CORRECT", "RIS")
@@ -236,7 +236,7 @@ def test_a_single_byte_japanese_set_does_not_hold_kanji() -> None:
 def test_runs_of_what_does_not_matter_make_no_difference() -> None:
     count = 0
     for path, raw, start, pixels, syntax in real_headers():
-        pieces = read_runs(raw[start:pixels], interest(DEMOGRAPHICS), frozenset((0x7FE00010,)), is_whole=True)
+        pieces = read_runs(raw[start:pixels], 0, interest(DEMOGRAPHICS), frozenset((0x7FE00010,)), is_whole=True)
         if pieces is None or encoding_of(syntax) != EXPLICIT_LE:
             continue
         assert b"".join(piece.raw for piece in pieces[0]) == raw[start:pixels]
