@@ -27,6 +27,7 @@ from vna.store.room import Reserve
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+    from indexer.catalogue import Catalogue
     from vna.archive.effective import EffectiveObject
     from vna.archive.index import Index
     from vna.archive.revisions import StudyRevisions
@@ -281,6 +282,19 @@ class Archive:
         keeps a row small. Raises ConfigError for a condition that is none.
         """
         return self._index().select(where, studies, columns)
+
+    @contextmanager
+    def catalogue(self) -> Iterator[Catalogue]:
+        """Hold the index open for the look-ups of :mod:`vna.query`, united with what only the journal knows yet."""
+        with self._index().catalogue() as catalogue:
+            yield catalogue
+
+    def roll_up_studies(self) -> int:
+        """Write the table of studies, from which look-ups are answered, as the index is now; give how many rows it then has.
+
+        Look-ups are never wrong without it: they make anew what has changed since, which takes time. Gives 0 if nothing has.
+        """
+        return self._index().roll_up_studies()
 
     def index_info(self) -> dict[str, Any]:
         """Tell how much the archive holds: instances, studies, bytes, and the index's version."""

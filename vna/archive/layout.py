@@ -18,6 +18,7 @@ JOURNAL = "journal"
 SPOOL = "spool"
 INDEX_INSTANCES = "index/instances"
 INDEX_OVERLAYS = "index/overlays"
+INDEX_STUDIES = "index/studies"
 
 _PLAIN = re.compile(r"[0-9.]{1,64}", re.ASCII)
 _SPELLED_OUT_BYTES = 64

@@ -26,6 +26,7 @@ COMMANDS = {
     "ingest": "Take a tree of DICOM files into the archive.",
     "receive": "Run a Storage SCP that files what it is sent.",
     "index": "Build, rebuild, inspect and query the index.",
+    "query": "Ask what the archive holds, by keys as in C-FIND.",
     "validate": "Check every stored instance and list the findings.",
     "correct": "Correct headers as data that can be taken back.",
     "forward": "Send what is due to a target.",
