@@ -22,7 +22,7 @@ from indexer.errors import IndexerError, UsageError
 from indexer.table import Segment as TableSegment
 from indexer.table import Table
 from vna.archive.journal import Journal, Segment, read_segment
-from vna.archive.layout import INDEX_INSTANCES, INDEX_OVERLAYS, SPOOL
+from vna.archive.layout import INDEX_INSTANCES, INDEX_OVERLAYS, INDEX_STUDIES, SPOOL
 from vna.archive.manifests import write_manifests
 from vna.archive.rows import JournalRow
 from vna.errors import ConfigError, RefusedError, StoreError, VnaError
@@ -32,6 +32,8 @@ from vna.store.operations import APPEND_MODE, FOLDER_MODE, store_errors
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+    from indexer.catalogue import Catalogue
 
 _ROWS_PER_COMMIT = 20_000
 _ATTEMPTS = 10
@@ -50,6 +52,7 @@ class Index:
         self._options = storage_options
         self._instances = f"{store.url}/{INDEX_INSTANCES}"
         self._overlays = f"{store.url}/{INDEX_OVERLAYS}"
+        self._studies = f"{store.url}/{INDEX_STUDIES}"
 
     def sync(self) -> int:
         """Commit the sealed segments that the table does not have; see :meth:`vna.archive.Archive.sync_index`."""
@@ -120,6 +123,30 @@ class Index:
         if conditions:
             sql += " WHERE " + " AND ".join(conditions)
         return self.query(f"{sql} ORDER BY study_hash, received_SeriesInstanceUID, received_SOPInstanceUID, sha256", params)
+
+    @contextmanager
+    def catalogue(self, *, committed_only: bool = False) -> Iterator[Catalogue]:
+        """Hold the index open for look-ups; see :meth:`vna.archive.Archive.catalogue`."""
+        from indexer.catalogue import Catalogue
+
+        with index_errors():
+            self._table()
+            catalogue = Catalogue.open(
+                self._instances,
+                overlays_url=self._overlays,
+                studies_url=self._studies,
+                uncommitted=None if committed_only else lambda table: to_arrow(map(index_columns, self._uncommitted(table))),
+                storage_options=self._options,
+            )
+            try:
+                yield catalogue
+            finally:
+                catalogue.close()
+
+    def roll_up_studies(self) -> int:
+        """Write the table of studies; see :meth:`vna.archive.Archive.roll_up_studies`."""
+        with self.maintaining(), self.catalogue(committed_only=True) as catalogue:
+            return 0 if catalogue.stale_studies == 0 else catalogue.rewrite_studies()
 
     def info(self) -> dict[str, Any]:
         """Tell how much there is; see :meth:`vna.archive.Archive.index_info`."""
