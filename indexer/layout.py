@@ -82,7 +82,7 @@ class Layout:
             after = pos + heads.size
             if after > end or heads.unpack_from(data, pos) != segment.expected:
                 return 0
-            elements.update(zip(segment.tags, segment.values.unpack_from(data, pos), strict=True))
+            elements.update(zip(segment.tags, segment.values.unpack_from(data, pos), strict=False))  # checking costs more
             pos = after
             if segment.varies:
                 length = data[after - 2] | data[after - 1] << 8

@@ -6,6 +6,8 @@ Most values repeat from file to file, so that decoded values are kept for a whil
 from __future__ import annotations
 
 import re
+from itertools import compress
+from operator import ne
 
 from indexer.encodings import Encoding
 from indexer.problems import Problem, tag_text
@@ -23,7 +25,7 @@ from indexer.text import decode_checked, strip
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 
 _KEPT = 4096  # decoded values kept a column
-_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
+_UID = re.compile(r"(?:0|[1-9][0-9]*+)(?:\.(?:0|[1-9][0-9]*+))*+")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,12}")
 
 _VR_OF = {Kind.NAME: "PN", Kind.TEXT: "LO"}
@@ -38,24 +40,50 @@ def index_row(header: Header, problems: list[Problem] | None = None) -> dict[str
 
     Problems of the values (CHARSET, BAD_NUMBER), each code once, are appended to ``problems``. Never raises.
     """
-    row = _EMPTY_ROW.copy()
+    global _last
+    last, elements = _last, header.elements
+    tags, values, encoding = list(elements), list(elements.values()), header.encoding
+    due = changed = tags
+    row = _EMPTY_ROW
+    if last[0] is encoding and last[1] == tags:
+        changed = list(compress(tags, map(ne, values, last[2])))
+        if SPECIFIC_CHARACTER_SET not in changed:
+            row, due = last[3], changed
+    row = row.copy()
+    found: list[Problem] = []
+    if due:
+        _fill(row, due, header, found)
     row[TRANSFER_SYNTAX_UID] = header.transfer_syntax_uid or None
-    slots = _BIG if header.encoding is Encoding.EXPLICIT_BIG else _LITTLE
-    for tag, raw in header.elements.items():
-        slot = slots.get(tag)
-        if slot is None or not raw:
-            continue
-        name, kind, kept = slot
-        value = kept.get(raw)
-        if value is None:
-            value = _decode(header, tag, raw, kind, kept, problems)
-        row[name] = value
+    if not found and len(changed) > _FEW:
+        _last = (encoding, tags, values, row.copy())
+    elif found and problems is not None:
+        known = {problem.code for problem in problems}
+        problems.extend(problem for problem in found if problem.code not in known)
     return row
 
 
-def _decode(
-    header: Header, tag: int, raw: bytes, kind: Kind, kept: dict[bytes, object], problems: list[Problem] | None
-) -> object:
+_FEW = 8
+_last: tuple[Encoding | None, list[int], list[bytes], dict[str, object]] = (None, [], [], {})
+"""A row in which no value had a problem, and the encoding, tags and values that it was made of. The next one differs from it in
+a few columns only, and where these become more, it takes its place."""
+
+
+def _fill(row: dict[str, object], tags: list[int], header: Header, problems: list[Problem]) -> None:
+    """Set the columns that these tags stand for."""
+    slots = _BIG if header.encoding is Encoding.EXPLICIT_BIG else _LITTLE
+    for tag in tags:
+        slot = slots.get(tag)
+        if slot is None:
+            continue
+        name, kind, kept = slot
+        raw = header.elements[tag]
+        value = kept.get(raw)
+        if value is None and raw:
+            value = _decode(header, tag, raw, kind, kept, problems)
+        row[name] = value
+
+
+def _decode(header: Header, tag: int, raw: bytes, kind: Kind, kept: dict[bytes, object], problems: list[Problem]) -> object:
     if kind is Kind.SHORT:
         if len(raw) % 2:
             _note(problems, "BAD_NUMBER", tag)
@@ -87,8 +115,8 @@ def _integer(raw: bytes) -> int | None:
     return int(first) if _NUMBER.fullmatch(first) else None
 
 
-def _note(problems: list[Problem] | None, code: str, tag: int) -> None:
-    if problems is not None and all(problem.code != code for problem in problems):
+def _note(problems: list[Problem], code: str, tag: int) -> None:
+    if all(problem.code != code for problem in problems):
         problems.append(Problem(code, tag_text(tag)))
 
 
@@ -110,10 +138,14 @@ def identity_problems(header: Header, sop_class_uid: str = "", sop_instance_uid:
     Each code comes once at most. An empty UID counts as missing and as malformed; where the header could not be read to its
     end, nothing is said to be missing. A DICOMDIR has none of them and is no instance: its only problem is MEDIA_DIRECTORY.
     """
+    found = header.elements
+    instance = found.get(SOP_INSTANCE_UID, b"").removesuffix(b"\0").decode("latin_1")
+    shared = (found.get(SOP_CLASS_UID), found.get(STUDY_INSTANCE_UID), found.get(SERIES_INSTANCE_UID), sop_class_uid)
+    if shared in _SOUND and sop_instance_uid in ("", instance) and is_uid(instance):
+        return []
     if MEDIA_STORAGE_DIRECTORY in (sop_class_uid, header.uid(SOP_CLASS_UID)):
         return [Problem("MEDIA_DIRECTORY")]
     problems: list[Problem] = []
-    found = header.elements
     for tag, code in _REQUIRED:
         raw = found.get(tag)
         if (raw is None and header.has_header_end) or (raw is not None and not raw.strip(b" \0")):
@@ -124,19 +156,16 @@ def identity_problems(header: Header, sop_class_uid: str = "", sop_instance_uid:
             break
     for tag in (SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_CLASS_UID):
         raw = found.get(tag)
-        if raw is not None and raw not in _GOOD_UIDS and not _is_padded_uid(raw, tag != SOP_INSTANCE_UID):
+        if raw is not None and not is_uid(raw.removesuffix(b"\0").decode("latin_1")):
             problems.append(Problem("BAD_UID", tag_text(tag)))
             break
+    if not problems and shared[1] and shared[2]:
+        if len(_SOUND) >= _KEPT:
+            _SOUND.clear()
+        _SOUND[shared] = None
     return problems
 
 
-_GOOD_UIDS: dict[bytes, None] = {}  # raw values that were judged before, since most repeat
-
-
-def _is_padded_uid(raw: bytes, is_repeated: bool) -> bool:
-    is_good = is_uid(raw.removesuffix(b"\0").decode("latin_1"))
-    if is_good and is_repeated:
-        if len(_GOOD_UIDS) >= _KEPT:
-            _GOOD_UIDS.clear()
-        _GOOD_UIDS[raw] = None
-    return is_good
+_SOUND: dict[tuple[bytes | None, bytes | None, bytes | None, str], None] = {}
+"""What all objects of a series have in common, judged before and found without a problem: class, study, series, and the class
+that was announced. The problems of the instance's own UID do not depend on it."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import pairwise
 from struct import unpack
+from typing import Literal
 
 from indexer.encodings import Encoding, is_known, is_native
 from indexer.header import HeaderScanner
@@ -88,22 +90,33 @@ def _check_label(header: Header, pixel: PixelData) -> None:
 
 def expected_pixel_bytes(header: Header) -> int | None:
     """How many bytes native pixel data need by Rows, Columns and the rest (PS3.5 8.1.1); None when an attribute is missing."""
-    rows, columns, bits = header.number(ROWS), header.number(COLUMNS), header.number(BITS_ALLOCATED)
+    return _expected_bytes(header.encoding is Encoding.EXPLICIT_BIG, *map(header.elements.get, _SIZES))
+
+
+_SIZES = (ROWS, COLUMNS, BITS_ALLOCATED, SAMPLES_PER_PIXEL, NUMBER_OF_FRAMES, PHOTOMETRIC_INTERPRETATION)
+
+
+@lru_cache(maxsize=256)
+def _expected_bytes(is_big: bool, *sizes: bytes | None) -> int | None:
+    """Compute :func:`expected_pixel_bytes` from the raw values of :data:`_SIZES`, which are those of the object before mostly."""
+    order: Literal["big", "little"] = "big" if is_big else "little"
+    rows, columns, bits, samples = (int.from_bytes(raw[:2], order) if raw and len(raw) >= 2 else 0 for raw in sizes[:4])
     if not rows or not columns or not bits:
         return None
-    samples = header.number(SAMPLES_PER_PIXEL) or 1
-    frames = _FRAMES.fullmatch(header.elements.get(NUMBER_OF_FRAMES, b""))
+    samples = samples or 1
+    frames = _FRAMES.fullmatch(sizes[4] or b"")
     total = rows * columns * samples * bits * ((int(frames[1]) or 1) if frames else 1)
     if samples == 3:
-        photometric = header.elements.get(PHOTOMETRIC_INTERPRETATION, b"").strip(b" \0")
-        part, whole = _SUBSAMPLED.get(photometric, (1, 1))
+        part, whole = _SUBSAMPLED.get((sizes[5] or b"").strip(b" \0"), (1, 1))
         total = total * part // whole
     return (total + 7) // 8
 
 
 def _check_size(header: Header, pixel: PixelData) -> None:
     uid = header.transfer_syntax_uid
-    if pixel.length is None or (is_known(uid) and not is_native(uid)) or any(p.code == "TS_UNKNOWN" for p in header.problems):
+    if pixel.length is None or (is_known(uid) and not is_native(uid)):
+        return
+    if header.problems and any(problem.code == "TS_UNKNOWN" for problem in header.problems):
         return
     expected = expected_pixel_bytes(header)
     if expected is not None and pixel.length < expected:

@@ -63,8 +63,8 @@ class Recorder:
         with self._lock:
             self.steps.append(" ".join([kind, *map(self._where, named)]))
 
-    def _where(self, argument: Path | int) -> str:
-        path = argument if isinstance(argument, Path) else Path(os.readlink(f"/proc/self/fd/{argument}"))
+    def _where(self, argument: Path | str | int) -> str:
+        path = Path(os.readlink(f"/proc/self/fd/{argument}") if isinstance(argument, int) else argument)
         parts = path.relative_to(self.root).parts
         if not parts:
             return "."

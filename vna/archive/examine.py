@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from indexer.header import HeaderScanner
 from indexer.layout import Layouts
@@ -27,8 +27,7 @@ ReadAt = Callable[[int, int], bytes]
 """Read up to (second) bytes from (first) offset of the data set."""
 
 
-@dataclass(frozen=True, slots=True)
-class Announced:
+class Announced(NamedTuple):
     """What announced an object - the C-STORE request and its context, or a file's meta information - without padding."""
 
     sop_class_uid: str
@@ -51,8 +50,7 @@ class Announced:
             raise RefusedError(str(exc)) from exc
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What an object is: its status, the codes of what is wrong with it, its place, and its index columns."""
 
     state: ObjectStatus
@@ -84,8 +82,8 @@ def places(row: JournalRow) -> Iterator[JournalRow]:
     yield row
     if row.state != ObjectStatus.QUARANTINED:
         codes = (UID_CONFLICT, *row.codes)
-        yield replace(row, state=ObjectStatus.VARIANT.value, codes=codes, path=variant_path(row.path, row.sha256))
-        yield replace(row, state=ObjectStatus.QUARANTINED.value, codes=codes, path=quarantine_path(row.sha256))
+        yield row._replace(state=ObjectStatus.VARIANT.value, codes=codes, path=variant_path(row.path, row.sha256))
+        yield row._replace(state=ObjectStatus.QUARANTINED.value, codes=codes, path=quarantine_path(row.sha256))
 
 
 class _Memory(threading.local):

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from multiprocessing import get_context
@@ -154,9 +154,9 @@ def _rows(store: Store, workspace: Path, scratch: Path, latecomers: _Latecomers,
             for row in _read(store, work, pool):
                 found = known.get(row.path)
                 yield (
-                    replace(row, provenance=Provenance(source=found.source), received_at=found.received_at)
+                    row._replace(provenance=Provenance(source=found.source), received_at=found.received_at)
                     if found
-                    else replace(row, received_at="")
+                    else row._replace(received_at="")
                 )
 
 
@@ -233,10 +233,10 @@ def stored_row(store: Store, path: str, sha256: str = "") -> JournalRow:
         row = raw_row("", ("UNREADABLE",), sha256, 0, "", Provenance(source=""))
     if path.startswith(f"{QUARANTINE}/"):
         codes = _reason_codes(store, path) or row.codes
-        return replace(row, path=path, codes=codes, state=ObjectStatus.QUARANTINED.value)
+        return row._replace(path=path, codes=codes, state=ObjectStatus.QUARANTINED.value)
     if is_variant(path) and row.state != ObjectStatus.QUARANTINED:
-        return replace(row, path=path, codes=(UID_CONFLICT, *row.codes), state=ObjectStatus.VARIANT.value)
-    return replace(row, path=path)
+        return row._replace(path=path, codes=(UID_CONFLICT, *row.codes), state=ObjectStatus.VARIANT.value)
+    return row._replace(path=path)
 
 
 def _reason_codes(store: Store, path: str) -> tuple[str, ...]:

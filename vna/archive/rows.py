@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
+from itertools import compress
 from json.encoder import encode_basestring_ascii as _text
-from typing import Any
+from operator import is_not
+from typing import Any, NamedTuple
 
 from vna.model import Provenance, Receipt
 
 
-@dataclass(frozen=True, slots=True)
-class JournalRow:
+class JournalRow(NamedTuple):
     """One object that the archive took, as its journal tells it.
 
     ``seq`` ascends within one writer and has gaps. ``sop_class_uid``, ``sop_instance_uid`` and ``transfer_syntax_uid`` are what
@@ -35,8 +36,8 @@ class JournalRow:
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
     transfer_syntax_uid: str = ""
-    provenance: Provenance = field(default_factory=lambda: Provenance(source=""))
-    row: Mapping[str, object] = field(default_factory=dict)
+    provenance: Provenance = Provenance(source="")
+    row: Mapping[str, object] = {}
 
     @property
     def source(self) -> str:
@@ -55,17 +56,18 @@ class JournalRow:
 
     def receipt(self) -> Receipt:
         """Say what became of the object, to whoever handed it over."""
+        codes = self.provenance.codes
         return Receipt(
-            state=self.state,
-            sha256=self.sha256,
-            path=self.path,
-            size=self.size,
-            sop_instance_uid=self.sop_instance_uid,
-            study_instance_uid=self.study_instance_uid,
-            series_instance_uid=self.series_instance_uid,
-            sop_class_uid=self.sop_class_uid,
-            transfer_syntax_uid=self.transfer_syntax_uid,
-            codes=self.codes + tuple(code for code in self.provenance.codes if code not in self.codes),
+            self.state,
+            self.sha256,
+            self.path,
+            self.size,
+            self.sop_instance_uid,
+            self.study_instance_uid,
+            self.series_instance_uid,
+            self.sop_class_uid,
+            self.transfer_syntax_uid,
+            self.codes + tuple(code for code in codes if code not in self.codes) if codes else self.codes,
         )
 
 
@@ -73,6 +75,7 @@ _PROVENANCE = tuple(each.name for each in fields(Provenance))
 _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 _KEPT = 20_000
 _members: dict[tuple[str, object], str] = {}  # of index rows, encoded: most of them are alike from object to object
+_last_columns: tuple[list[str], list[object], list[str]] = ([], [], [])
 _last_provenance: tuple[Provenance | None, str] = (None, "")  # and so is this, within an association
 
 
@@ -97,17 +100,30 @@ def _encoded_provenance(provenance: Provenance) -> str:
 
 
 def _encoded_columns(columns: Mapping[str, object]) -> str:
-    known = _members
-    members = []
-    for member in columns.items():
-        if member[1] is not None:
-            text = known.get(member)
-            if text is None:
-                if len(known) >= _KEPT:
-                    known.clear()
-                text = known[member] = f"{_text(member[0])}:{_ENCODER.encode(member[1])}"
-            members.append(text)
-    return "{" + ",".join(members) + "}"
+    """Write index columns as JSON; those that are the very values of the row before are not looked at again."""
+    global _last_columns
+    names, values = list(columns), list(columns.values())
+    known_names, known_values, members = _last_columns
+    if known_names == names:
+        members = members.copy()
+        for position in compress(range(len(names)), map(is_not, values, known_values)):
+            members[position] = _member(names[position], values[position])
+    else:
+        members = list(map(_member, names, values))
+    _last_columns = (names, values, members)
+    return "{" + ",".join(filter(None, members)) + "}"
+
+
+def _member(name: str, value: object) -> str:
+    """Write one column; nothing where it has no value."""
+    if value is None:
+        return ""
+    text = _members.get((name, value))
+    if text is None:
+        if len(_members) >= _KEPT:
+            _members.clear()
+        text = _members[name, value] = f"{_text(name)}:{_ENCODER.encode(value)}"
+    return text
 
 
 def numbered(seq: int, payload: bytes) -> bytes:

@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -50,6 +50,7 @@ class _Pending:
     row: JournalRow
     payload: bytes = b""
     is_published: bool = False
+    duplicate: Receipt | None = None
 
 
 class ArchiveSink:
@@ -90,14 +91,7 @@ class ArchiveSink:
     ) -> ArchiveIncoming:
         """Begin one object. Raises StoreFullError when there is no room, RefusedError for UIDs that no file meta can hold."""
         announced = Announced.of(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
-        meta = announced.file_meta()
-        spool = self._writer.spool.create()
-        try:
-            spool.write(meta)
-        except StoreError:
-            spool.discard()
-            raise
-        return ArchiveIncoming(self, spool, announced, provenance)
+        return ArchiveIncoming(self, self._writer.spool.create(announced.file_meta()), announced, provenance)
 
     def quarantine_bytes(self, source: Path | Readable, code: str, provenance: Provenance) -> Receipt:
         """Keep bytes that cannot be a DICOM object, as they are, under their digest and with their reason ``code``.
@@ -181,35 +175,35 @@ class ArchiveSink:
 
     def _file(self, batch: Sequence[_Pending]) -> list[Receipt]:
         """Make a batch durable and known; either all of it is acknowledged or none."""
-        receipts: dict[int, Receipt] = {}
         is_durable = False
         try:
-            waiting = list(enumerate(batch))
+            waiting: Sequence[_Pending] = batch
             while waiting:
-                waiting = [(i, pending) for i, pending in waiting if not self._is_duplicate(i, pending, receipts)]
-                self._publish([pending for _, pending in waiting])
-                waiting = [(i, pending) for i, pending in waiting if not pending.is_published]
-            fresh = [pending for pending in batch if pending.is_published]
-            self._record(fresh)
+                waiting = [pending for pending in waiting if not self._is_duplicate(pending)]
+                self._publish(waiting)
+                waiting = [pending for pending in waiting if not pending.is_published]
+            self._record([pending for pending in batch if pending.is_published])
             is_durable = True
         finally:
             if not is_durable:
                 self._keep_for_later(batch)
-        result = [receipts.get(i) or pending.row.receipt() for i, pending in enumerate(batch)]
+        result = [pending.duplicate or pending.row.receipt() for pending in batch]
         if self._on_receipt is not None:
             for receipt, pending in zip(result, batch, strict=True):
                 self._on_receipt(receipt, pending.row.provenance)
         return result
 
-    def _is_duplicate(self, position: int, pending: _Pending, receipts: dict[int, Receipt]) -> bool:
+    def _is_duplicate(self, pending: _Pending) -> bool:
         """Choose the place of an object; if it stands there already, note the receipt and drop the spool file."""
+        if not self._store.exists(pending.row.path):
+            return False  # its own place is free, as nearly always
         for row in places(pending.row):
             match holds(self._store, row):
                 case None:
                     pending.row = row
                     return False
                 case True:
-                    receipts[position] = self._duplicate(row)
+                    pending.duplicate = self._duplicate(row)
                     pending.spool.discard()
                     return True
         raise damaged(quarantine_path(pending.row.sha256))
@@ -220,7 +214,7 @@ class ArchiveSink:
             return finished
         # Another writer may have published it a moment ago: what we are about to acknowledge must survive a power failure now.
         self._store.settle(row.path)
-        return replace(row.receipt(), state="duplicate")
+        return row.receipt()._replace(state="duplicate")
 
     def _publish(self, batch: Sequence[_Pending]) -> None:
         if not batch:
@@ -229,12 +223,12 @@ class ArchiveSink:
             pending.spool.sync()
         for pending in batch:
             pending.payload = encode(pending.row)
-            self._writer.intents.record(pending.spool.path.name, pending.payload, durable=self._needs_intents)
+            self._writer.intents.record(pending.spool.name, pending.payload, durable=self._needs_intents)
         published = self._store.publish([(pending.spool.path, pending.row.path) for pending in batch])
         for pending, done in zip(batch, published, strict=True):
             pending.is_published = done
             if not done:
-                self._writer.intents.finish(pending.spool.path.name, given_up=True)
+                self._writer.intents.finish(pending.spool.name, given_up=True)
 
     def _record(self, batch: Sequence[_Pending]) -> None:
         if not batch:
@@ -248,7 +242,7 @@ class ArchiveSink:
     def _drop(self, pending: _Pending) -> None:
         """Remove the spool name and the intent of an object that the journal knows."""
         pending.spool.discard()
-        self._writer.intents.finish(pending.spool.path.name)
+        self._writer.intents.finish(pending.spool.name)
 
     def _keep_for_later(self, batch: Sequence[_Pending]) -> None:
         """After an error: discard what has no final name, keep the spool name of what has, for another try or for recovery."""
@@ -259,7 +253,7 @@ class ArchiveSink:
                     self._unfinished[pending.row.path] = pending
             elif not self._may_have_its_name(pending):
                 pending.spool.discard()
-                self._writer.intents.finish(pending.spool.path.name, given_up=True)
+                self._writer.intents.finish(pending.spool.name, given_up=True)
 
     def _may_have_its_name(self, pending: _Pending) -> bool:
         try:
@@ -342,7 +336,7 @@ def foresee(store: Store, row: JournalRow, foreseen: Mapping[str, str] = Mapping
         if same is None:
             return place.receipt()
         if same:
-            return replace(place.receipt(), state="duplicate")
+            return place.receipt()._replace(state="duplicate")
     raise damaged(quarantine_path(row.sha256))
 
 

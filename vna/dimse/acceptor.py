@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from vna.dimse import commands, negotiation, pdus
 from vna.dimse.access import AccessList
@@ -40,8 +41,7 @@ class EventKind(StrEnum):
     CLOSED = "closed"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One thing that happened. ``code`` is a stable code for ``rejected`` and ``closed``, a DIMSE status for ``refused``."""
 
     kind: EventKind

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import traceback
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from vna.dimse import commands
 from vna.dimse.commands import Command
@@ -26,8 +25,7 @@ CANNOT_UNDERSTAND: Final = 0xC000
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE))
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """The answer that a C-STORE request gets, and the receipt where the sink gave one."""
 
     status: int

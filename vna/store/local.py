@@ -61,10 +61,11 @@ class LocalStore:
         folders: dict[Path, None] = {}
         with store_errors("the object could not be published"):
             for local, path in files:
-                done = self._name(local, self._target(path))
+                folder, target = self._target(path)
+                done = self._name(local, target)
                 published.append(done)
                 if done:
-                    folders[self._folder(path.rpartition("/")[0])] = None
+                    folders[folder] = None
             for folder in folders:
                 self._sync_folder(folder)
         return published
@@ -179,12 +180,13 @@ class LocalStore:
 
     # -- writing
 
-    def _target(self, path: str) -> Path:
-        prefix, _, name = checked(path).rpartition("/")
-        folder = self._folder(prefix)
-        self._ensure_folder(folder)
+    def _target(self, path: str) -> tuple[Path, str]:
+        """Give the folder of an object, which is there now, and the object's own path as text: see :class:`Operations`."""
+        folder = self._folder(checked(path).rpartition("/")[0])
+        if folder not in self._known:
+            self._ensure_folder(folder)
         self._check_trusted(folder)
-        return Path(f"{folder}/{name}")
+        return folder, f"{self.url}/{path}"
 
     def _folder(self, prefix: str) -> Path:
         """Give the path of a folder below the root: the same object each time, which knows its own text and hash by then."""
@@ -209,32 +211,33 @@ class LocalStore:
                 self._known = {self.root}
             self._known.add(folder)
 
-    def _name(self, local: Path, target: Path) -> bool:
+    def _name(self, local: Path, target: str) -> bool:
         if not self.keeps_source:
             return self._rename(local, target)
         try:
-            self._into(target, lambda: self._operations.link(local, target))
+            self._into(target, self._operations.link, local)
         except FileExistsError:
             return False
         return True
 
-    def _into(self, target: Path, action: Callable[[], None]) -> None:
+    def _into(self, target: str, action: Callable[[Path, str], None], local: Path) -> None:
         """Do what needs the target's folder; once more if somebody has removed that since this store last saw it."""
         try:
-            action()
+            action(local, target)
         except FileNotFoundError:
-            if target.parent.is_dir():
+            folder = Path(target).parent
+            if folder.is_dir():
                 raise
             with self._lock:
                 self._known = {self.root}
-            self._ensure_folder(target.parent)
-            action()
+            self._ensure_folder(folder)
+            action(local, target)
 
-    def _rename(self, local: Path, target: Path) -> bool:
+    def _rename(self, local: Path, target: str) -> bool:
         with self._locked(_RENAME_LOCK, fcntl.LOCK_EX):
             if os.path.lexists(target):
                 return False
-            self._into(target, lambda: self._operations.rename(local, target))
+            self._into(target, self._operations.rename, local)
         return True
 
     @contextmanager
@@ -249,11 +252,11 @@ class LocalStore:
             os.close(descriptor)
 
     def _put(self, source: Readable | bytes, path: str, *, replace: bool) -> bool:
-        target = self._target(path)
+        folder, target = self._target(path)
         with self._locked(_SCRATCH_LOCK, fcntl.LOCK_SH):
-            return self._put_through(self._scratch / f"{_PREFIX}{secrets.token_hex(8)}", source, target, replace=replace)
+            return self._put_through(self._scratch / f"{_PREFIX}{secrets.token_hex(8)}", source, folder, target, replace=replace)
 
-    def _put_through(self, scratch: Path, source: Readable | bytes, target: Path, *, replace: bool) -> bool:
+    def _put_through(self, scratch: Path, source: Readable | bytes, folder: Path, target: str, *, replace: bool) -> bool:
         descriptor = self._operations.create(scratch, FILE_MODE)
         try:
             try:
@@ -268,10 +271,10 @@ class LocalStore:
             finally:
                 os.close(descriptor)
             if replace:
-                self._into(target, lambda: self._operations.rename(scratch, target))
+                self._into(target, self._operations.rename, scratch)
             elif not self._name(scratch, target):
                 return False
-            self._sync_folder(target.parent)
+            self._sync_folder(folder)
         finally:
             self._operations.unlink(scratch)
         return True

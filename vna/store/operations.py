@@ -25,9 +25,12 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Operations(Protocol):
-    """What the durable parts ask of the operating system. Each method either does the whole thing or raises OSError."""
+    """What the durable parts ask of the operating system. Each method either does the whole thing or raises OSError.
 
-    def create(self, path: Path, mode: int) -> int:
+    Names of objects and of spool files come as text: to make a Path of each would cost as much as some of the calls.
+    """
+
+    def create(self, path: Path | str, mode: int) -> int:
         """Create a file that must not exist (O_EXCL) and open it for reading and writing; the caller closes it."""
 
     def open_append(self, path: Path) -> int:
@@ -42,13 +45,13 @@ class Operations(Protocol):
     def sync(self, descriptor: int) -> None:
         """Force an open file to the disk (fsync). After a failure its content is undefined: never call it again."""
 
-    def link(self, source: Path, target: Path) -> None:
+    def link(self, source: Path | str, target: Path | str) -> None:
         """Give a file a second name; FileExistsError when the name is taken."""
 
-    def rename(self, source: Path, target: Path) -> None:
+    def rename(self, source: Path | str, target: Path | str) -> None:
         """Rename a file, replacing what stands there."""
 
-    def unlink(self, path: Path) -> None:
+    def unlink(self, path: Path | str) -> None:
         """Remove one name of a file; no error when it is gone already."""
 
     def make_folder(self, path: Path) -> None:
@@ -64,7 +67,7 @@ class Operations(Protocol):
 class SystemOperations:
     """:class:`Operations` as the operating system does them."""
 
-    def create(self, path: Path, mode: int) -> int:
+    def create(self, path: Path | str, mode: int) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
     def open_append(self, path: Path) -> int:
@@ -84,13 +87,13 @@ class SystemOperations:
     def sync(self, descriptor: int) -> None:
         os.fsync(descriptor)
 
-    def link(self, source: Path, target: Path) -> None:
+    def link(self, source: Path | str, target: Path | str) -> None:
         os.link(source, target, follow_symlinks=False)
 
-    def rename(self, source: Path, target: Path) -> None:
+    def rename(self, source: Path | str, target: Path | str) -> None:
         os.rename(source, target)  # noqa: PTH104
 
-    def unlink(self, path: Path) -> None:
+    def unlink(self, path: Path | str) -> None:
         try:
             os.unlink(path)  # noqa: PTH108 - pathlib's own costs twice as much, once for each object
         except FileNotFoundError:

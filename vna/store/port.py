@@ -90,7 +90,8 @@ WRITE_ONCE = ("instances/", "quarantine/", "journal/", "revisions/")
 
 def checked(path: str) -> str:
     """Return ``path`` if it is a relative POSIX path that stays inside; raise ValueError otherwise."""
-    if not path or "\\" in path or "\x00" in path or any(part in ("", ".", "..") for part in path.split("/")):
+    parts = path.split("/")
+    if "" in parts or "." in parts or ".." in parts or "\\" in path or "\x00" in path:
         raise ValueError("not a relative path of a store")
     return path
 

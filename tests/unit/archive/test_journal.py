@@ -47,6 +47,22 @@ def test_a_row_comes_back_as_it_was() -> None:
     assert full.receipt().codes == ("BAD_UID", "NO_PREAMBLE")
 
 
+def test_a_row_is_written_as_it_is_whatever_the_row_before_it_was() -> None:
+    columns: list[dict[str, object]] = [
+        {"PatientID": "1", "Rows": 5, "Modality": None},
+        {"PatientID": "1", "Rows": 6, "Modality": None},
+        {"PatientID": "2", "Rows": 6, "Modality": "CT"},
+        {"PatientID": None, "Rows": 6, "Modality": "CT"},
+        {"PatientID": "2", "Columns": 6, "Modality": "CT"},
+        {"Rows": 5},
+        {},
+        {"PatientID": "1", "Rows": 5, "Modality": None},
+    ]
+    for told in columns:
+        written = decode("w", numbered(1, encode(row("a")._replace(row=told))))
+        assert written.row == {name: value for name, value in told.items() if value is not None}
+
+
 def test_rows_are_visible_while_the_segment_is_open_and_after_it_was_sealed(journal: Path) -> None:
     writer = JournalWriter(journal, "w")
     writer.append([encode(row("a")), encode(row("b"))])

@@ -56,13 +56,13 @@ def test_an_object_is_forced_to_the_disk_named_and_journalled_before_its_receipt
         send(sink, wire_object(InstanceNumber=2), chunk=1 << 20)
         second, recorder.steps = recorder.steps, []
     assert first == [
-        "create spool", "write spool", "write spool", "sync spool", "create intent", "write intent",
+        "create spool", "write spool", "sync spool", "create intent", "write intent",
         *NEW_FOLDERS, "link spool object", "sync_folder object",
         *NEW_JOURNAL, "write journal", "sync journal",
         "unlink spool", "receipt stored",
     ]  # fmt: skip
     assert second == [
-        "create spool", "write spool", "write spool", "sync spool", "write intent",
+        "create spool", "write spool", "sync spool", "write intent",
         "link spool object", "sync_folder object", "write journal", "sync journal",
         "unlink spool", "receipt stored",
     ]  # fmt: skip
@@ -77,7 +77,7 @@ def test_an_object_for_quarantine_has_its_reason_beside_it_before_its_receipt(re
         steps = recorder.without("make_folder", "sync_folder .", "sync_folder quarantine")
         named = [step for step in recorder.steps if step in ("link spool quarantine", "sync_folder quarantine", "write journal")]
     assert steps == [
-        "create spool", "write spool", "write spool", "sync spool", "write intent", "link spool quarantine",
+        "create spool", "write spool", "sync spool", "write intent", "link spool quarantine",
         "create spool", "write spool", "sync spool", "link spool quarantine", "unlink spool",
         "write journal", "sync journal", "unlink spool", "receipt quarantined",
     ]  # fmt: skip
@@ -91,7 +91,7 @@ def test_a_duplicate_writes_nothing_but_its_spool_file(recorded: Archive, record
         send(sink, wire_object())
         recorder.steps.clear()
         send(sink, wire_object(), chunk=1 << 20)
-        assert recorder.steps == ["create spool", "write spool", "write spool", "unlink spool", "receipt duplicate"]
+        assert recorder.steps == ["create spool", "write spool", "unlink spool", "receipt duplicate"]
 
 
 def test_a_duplicate_of_what_another_writer_has_in_flight_is_forced_to_the_disk_first(
@@ -113,7 +113,7 @@ def test_a_study_is_forced_to_the_disk_named_and_journalled_at_once(recorded: Ar
         taken, recorder.steps = recorder.steps, []
         receipts = sink.commit_study(taken_receipts[0].study_instance_uid)
         committed, recorder.steps = recorder.steps, []
-    assert taken == ["create spool", "write spool", "write spool"] * 3
+    assert taken == ["create spool", "write spool"] * 3
     assert committed == [
         "sync spool", "sync spool", "sync spool",
         "create intent", "write intent", "write intent", "write intent",
@@ -138,7 +138,7 @@ def test_without_hard_links_the_intent_is_forced_to_the_disk_before_the_object_i
         recorder.steps.clear()
         send(sink, wire_object(InstanceNumber=2), chunk=1 << 20)
         assert recorder.steps == [
-            "create spool", "write spool", "write spool", "sync spool", "write intent", "sync intent",
+            "create spool", "write spool", "sync spool", "write intent", "sync intent",
             "rename spool object", "sync_folder object", "write journal", "sync journal", "unlink spool",
         ]  # fmt: skip
 

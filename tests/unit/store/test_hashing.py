@@ -18,7 +18,7 @@ PIECE = 1 << 20
 @pytest.mark.parametrize("sizes", [(10, LARGE, LARGE), (LARGE, 10, 10), (10, 10), (PIECE,) * 40])
 def test_a_spool_file_has_the_digest_of_its_bytes_whatever_the_pieces(tmp_path: Path, sizes: tuple[int, ...]) -> None:
     pieces = [os.urandom(size) for size in sizes]
-    file = SpoolFile(tmp_path / "1.part", SYSTEM, HashingThread())
+    file = SpoolFile(f"{tmp_path}/1.part", SYSTEM, HashingThread())
     buffer = bytearray(LARGE)
     for piece in pieces:
         buffer[: len(piece)] = piece  # the same buffer each time, as the network has it
@@ -32,7 +32,7 @@ def test_a_spool_file_has_the_digest_of_its_bytes_whatever_the_pieces(tmp_path: 
 def test_one_object_at_a_time_has_the_thread_and_gives_it_back(tmp_path: Path) -> None:
     thread = HashingThread()
     pieces = {name: os.urandom(LARGE) for name in ("1", "2")}
-    files = {name: SpoolFile(tmp_path / f"{name}.part", SYSTEM, thread) for name in pieces}
+    files = {name: SpoolFile(f"{tmp_path}/{name}.part", SYSTEM, thread) for name in pieces}
     for name, file in files.items():
         file.write(pieces[name])
         file.write(pieces[name])
