@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import logging
+import random
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, func, inspect, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, inspect, select, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModuleError, OperationalError
 
 from vna.errors import ConfigError, LockedError, RefusedError, StoreError, StoreFullError, VnaError
 from vna.ledger.tables import SCHEMA_VERSION, about, metadata
 
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
 BUSY_TIMEOUT_S = 60
+ATTEMPTS = 10
+"""How often a transaction is begun that the server breaks off; the pauses between add up to some ten seconds."""
+
+_FIRST_WAIT_S = 0.02
+_LONGEST_WAIT_S = 3.0
+_PASSING = frozenset({"40P01", "40001", "57P01", "57P02", "57P03"})
+"""deadlock_detected, serialization_failure, admin_shutdown, crash_shutdown, cannot_connect_now."""
+
+_OWN_NUMBER = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")
+_STATE_OF = text("SELECT pg_xact_status(CAST(:number AS xid8))")
 _SQLITE_WRITE = "vna_write"
 _CREATING = 0x766E61
 """Number of the lock under which the tables are made in PostgreSQL."""
@@ -37,11 +53,13 @@ class Database:
         self._writing = threading.RLock()
         self.dialect = self._engine.dialect.name
         if not self._has_schema():
-            with self.write() as conn:
-                if self.dialect == "postgresql":
-                    conn.execute(select(func.pg_advisory_xact_lock(_CREATING)))  # or two that open it first collide
-                metadata.create_all(conn)
-                self.insert_new(conn, about, [{"name": "schema", "value": str(SCHEMA_VERSION)}])
+            self.write(self._create_schema)
+
+    def _create_schema(self, conn: Connection) -> None:
+        if self.dialect == "postgresql":
+            conn.execute(select(func.pg_advisory_xact_lock(_CREATING)))  # or two that open it first collide
+        metadata.create_all(conn)
+        self.insert_new(conn, about, [{"name": "schema", "value": str(SCHEMA_VERSION)}])
 
     def _has_schema(self) -> bool:
         """Say whether the tables are there. Raises RefusedError where a newer version made them."""
@@ -74,16 +92,60 @@ class Database:
         with _translated(), self._engine.connect() as conn, conn.begin():
             yield conn
 
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """Open a transaction that is durable when the block has ended, and rolled back when it raises.
+    def write(self, work: Callable[[Connection], _T]) -> _T:
+        """Run ``work`` in a transaction that is durable when this returns, and rolled back when it raises.
 
-        SQLite takes its only write lock at the beginning, so that a transaction that has read can always go on to write.
+        Where the server breaks it off (deadlock, serialization, a connection that drops), it is begun again, so ``work`` may be
+        run several times and must change nothing but the database. Of a commit without an answer the server is asked whether it
+        was made. SQLite takes its only write lock at the beginning, so that a transaction that has read can go on to write.
         """
-        with self._writing, _translated(), self._engine.connect() as plain:
-            conn = plain.execution_options(**{_SQLITE_WRITE: True})
-            with conn.begin():
-                yield conn
+        with _translated():
+            for attempt in range(1, ATTEMPTS):
+                try:
+                    return self._once(work)
+                except DBAPIError as exc:
+                    if not self._is_passing(exc):
+                        raise
+                    log.debug("the ledger's transaction was broken off (%s), attempt %d", type(exc.orig).__name__, attempt)
+                time.sleep(random.uniform(0.5, 1) * min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt))  # noqa: S311 - jitter
+            return self._once(work)
+
+    def _once(self, work: Callable[[Connection], _T]) -> _T:
+        number = None
+        with self._writing:
+            try:
+                with self._engine.connect() as plain:
+                    conn = plain.execution_options(**{_SQLITE_WRITE: True})
+                    with conn.begin():
+                        result = work(conn)
+                        if self.dialect == "postgresql":
+                            number = conn.execute(_OWN_NUMBER).scalar()
+            except DBAPIError as exc:
+                if number is None or not exc.connection_invalidated or not self._was_committed(number):
+                    raise
+        return result
+
+    def _was_committed(self, number: str) -> bool:
+        """Ask the server whether a transaction was committed whose connection dropped before it said so."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with self.read() as conn:
+                    state = conn.execute(_STATE_OF, {"number": number}).scalar()
+            except StoreError:  # it may be starting again
+                state = None
+                if attempt == ATTEMPTS:
+                    raise
+            if state in ("committed", "aborted"):
+                return bool(state == "committed")
+            time.sleep(min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt))
+        raise StoreError("the ledger's database does not say whether a transaction was committed", hint="run the command again")
+
+    def _is_passing(self, exc: DBAPIError) -> bool:
+        """Tell whether the same transaction may succeed when it is begun again; what failed was rolled back."""
+        if self.dialect != "postgresql":
+            return False
+        state = getattr(exc.orig, "sqlstate", None)
+        return exc.connection_invalidated or state in _PASSING or (state is None and isinstance(exc, OperationalError))
 
     def insert_new(self, conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
         """Insert rows whose primary key is not there yet, leave the others as they are, and say how many were new."""
@@ -104,8 +166,15 @@ class Database:
         conn.execute(statement, _in_order(table, rows))
 
     def _insert(self, table: Table) -> Any:
-        """Build an INSERT that knows ON CONFLICT: the one construct for which SQLAlchemy asks for the dialect."""
-        return postgresql.insert(table) if self.dialect == "postgresql" else sqlite.insert(table)
+        """Build an INSERT that knows ON CONFLICT: the one construct for which SQLAlchemy asks for the dialect, which takes long
+        to import where it is not the ledger's own."""
+        if self.dialect == "postgresql":
+            from sqlalchemy.dialects import postgresql
+
+            return postgresql.insert(table)
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(table)
 
 
 def _in_order(table: Table, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, select, true, update
+from sqlalchemy import Connection, and_, bindparam, func, select, true, update
 
 from vna.ledger.database import Database, now
 from vna.ledger.leases import Lease, check
@@ -75,6 +75,14 @@ class Expected:
             )
             return [_expected(row) for row in rows]
 
+    def outstanding_of(self, node: str, study_instance_uid: str) -> list[ExpectedInstance]:
+        """List the instances of one study for which no object came, given up or not, in the order of the UIDs."""
+        table = expected_instances.c
+        where = and_(table.study_instance_uid == study_instance_uid, table.node == node, table.sha256.is_(None))
+        with self._database.read() as conn:
+            rows = conn.execute(select(expected_instances).where(where).order_by(table.series_instance_uid, table.sop_instance_uid))
+            return [_expected(row) for row in rows]
+
     def outstanding_studies(self, node: str, *, studies: Sequence[str] = (), retry_missing: bool = False) -> list[StudyCount]:
         """List the studies of which something is outstanding, newest first. ``retry_missing`` counts what was given up too."""
         if studies:
@@ -107,6 +115,17 @@ class Expected:
                     counts[row.state] = counts.get(row.state, 0) + row.n
         return counts
 
+    def reasons(self, node: str, studies: Sequence[str]) -> dict[str, int]:
+        """Count the instances without object of these studies by the code that says why."""
+        table = expected_instances.c
+        counts: dict[str, int] = {}
+        with self._database.read() as conn:
+            for batch in batches(studies, _KEYS_A_QUERY):
+                where = and_(table.node == node, table.study_instance_uid.in_(batch), table.sha256.is_(None), table.code != "")
+                for row in conn.execute(select(table.code, func.count().label("n")).where(where).group_by(table.code)):
+                    counts[row.code] = counts.get(row.code, 0) + row.n
+        return counts
+
     def is_matched(self, node: str, sha256: str) -> bool:
         """Say whether an object stands for an instance of the node already."""
         table = expected_instances.c
@@ -132,9 +151,12 @@ class Expected:
     def _write(self, lease: Lease, rows: Sequence[dict[str, Any]], statement: Any) -> None:
         if not rows:
             return
-        with self._database.write() as conn:
+
+        def work(conn: Connection) -> None:
             check(conn, lease)
             conn.execute(statement, [{**row, "of_node": lease.node} for row in rows])
+
+        self._database.write(work)
 
     def _outstanding(self, node: str, studies: Sequence[str], retry_missing: bool) -> list[StudyCount]:
         table = expected_instances.c

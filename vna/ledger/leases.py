@@ -60,7 +60,8 @@ class Leases:
     def claim(self, stage: str, node: str, study_instance_uid: str = "") -> Lease:
         """Claim work. Raises LockedError when another holder's lease stands."""
         key = _key(stage, node, study_instance_uid)
-        with self._database.write() as conn:
+
+        def work(conn: Connection) -> Lease:
             token = self._next_token(conn)  # first: its row lock makes claims wait for each other
             standing = conn.execute(select(leases.c.owner, leases.c.expires_at).where(key)).one_or_none()
             if standing is not None and standing.expires_at > self._clock() and not is_dead(standing.owner):
@@ -72,8 +73,11 @@ class Leases:
             values = {"owner": self._owner, "token": token, "expires_at": self._clock() + self._lease_s}
             row = {"stage": stage, "node": node, "study_instance_uid": study_instance_uid, **values}
             self._database.upsert(conn, leases, [row], lambda _new: values)
+            return lease
+
+        lease = self._database.write(work)
         with self._guard:
-            self._held[token] = lease
+            self._held[lease.token] = lease
             self._start_renewing()
         return lease
 
@@ -81,8 +85,7 @@ class Leases:
         """Give a lease back. Safe to repeat, and when it has been lost."""
         with self._guard:
             self._held.pop(lease.token, None)
-        with self._database.write() as conn:
-            conn.execute(delete(leases).where(_is(lease)))
+        self._database.write(lambda conn: conn.execute(delete(leases).where(_is(lease))))
 
     @contextmanager
     def held(self, stage: str, node: str, study_instance_uid: str = "") -> Iterator[Lease]:
@@ -100,10 +103,12 @@ class Leases:
         if not held:
             return
         expires_at = self._clock() + self._lease_s
-        with self._database.write() as conn:
-            extend = update(leases).values(expires_at=expires_at)
-            lost = [lease for lease in held if conn.execute(extend.where(_is(lease))).rowcount == 0]
-        for lease in lost:
+        extend = update(leases).values(expires_at=expires_at)
+
+        def work(conn: Connection) -> list[Lease]:
+            return [lease for lease in held if conn.execute(extend.where(_is(lease))).rowcount == 0]
+
+        for lease in self._database.write(work):
             with self._guard:
                 was_held = self._held.pop(lease.token, None)  # None: released meanwhile
             if was_held:

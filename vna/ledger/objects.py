@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
@@ -94,9 +95,12 @@ class Objects:
         """Copy journal rows and say how many objects were new. Idempotent: rows that were absorbed before change nothing."""
         added = 0
         for batch in batches(rows, _ROWS_A_TRANSACTION):
-            with self._database.write() as conn:
-                added += self._take(conn, [_object_row(row, row.source, row.received_at) for row in batch])
-                self._advance(conn, batch)
+            added += self._database.write(partial(self._absorb, batch))
+        return added
+
+    def _absorb(self, batch: Sequence[JournalRow], conn: Connection) -> int:
+        added = self._take(conn, [_object_row(row, row.source, row.received_at) for row in batch])
+        self._advance(conn, batch)
         return added
 
     def add(self, receipts: Iterable[Receipt], source: str) -> int:
@@ -107,8 +111,7 @@ class Objects:
         added = 0
         rows = (_object_row(receipt, source, now()) for receipt in receipts if receipt.state != DUPLICATE)
         for batch in batches(rows, _ROWS_A_TRANSACTION):
-            with self._database.write() as conn:
-                added += self._take(conn, batch)
+            added += self._database.write(partial(self._take, rows=batch))
         return added
 
     def knows(self, sha256: str) -> bool:
@@ -146,12 +149,15 @@ class Objects:
 
         Forward and verify are due again for the objects whose number changes. Idempotent.
         """
-        with self._database.write() as conn:
+
+        def work(conn: Connection) -> None:
             for digest, (revision, decided) in revised.items():
                 status = decided or objects.c.received_status
                 conn.execute(update(objects).where(objects.c.sha256 == digest).values(revision=revision, status=status))
             row = {"study": study, "number": number}
             self._database.upsert(conn, study_revisions, [row], lambda new: {"number": new.number})
+
+        self._database.write(work)
 
     def count(self) -> tuple[int, int]:
         """Count the objects and their bytes."""

@@ -154,25 +154,32 @@ class Outcomes:
         """
         if not found:
             return
-        with self._database.write() as conn:
+
+        def work(conn: Connection) -> None:
             check(conn, lease)
             self._write(conn, lease, lease.stage, found, revisions)
 
+        self._database.write(work)
+
     def record_changes(self, lease: Lease, found: Sequence[Outcome], revisions: Revisions = _AS_RECEIVED) -> int:
         """Write only outcomes that differ from what stands, and count them."""
-        with self._database.write() as conn:
+
+        def work(conn: Connection) -> int:
             check(conn, lease)
             standing = _standing(conn, lease, [outcome.key for outcome in found], revisions)
             changed = [one for one in found if standing.get(one.key) != (one.state, one.code, one.detail)]
             self._write(conn, lease, lease.stage, changed, revisions)
-        return len(changed)
+            return len(changed)
+
+        return self._database.write(work)
 
     def lose(self, lease: Lease, found: Sequence[Outcome], revisions: Revisions = _AS_RECEIVED) -> list[Outcome]:
         """Write that verify misses objects, and make forward due again; what was missed before is refused for good.
 
         Returns what forward's outcomes are now: ``failed`` (due) or ``refused``, with verify's code.
         """
-        with self._database.write() as conn:
+
+        def work(conn: Connection) -> list[Outcome]:
             check(conn, lease)
             self._write(conn, lease, VERIFY, found, revisions)
             attempts = _attempts(conn, lease, [outcome.key for outcome in found], revisions)
@@ -189,7 +196,9 @@ class Outcomes:
                 )
                 values = {"state": result.state, "code": result.code, "detail": result.detail, "at": now()}
                 conn.execute(update(outcomes).where(row).values(**values))
-        return results
+            return results
+
+        return self._database.write(work)
 
     def targets(self) -> list[str]:
         """Name the nodes that something was forwarded to."""
@@ -206,8 +215,8 @@ class Outcomes:
 
     def record_certificate(self, node: str, path: str, digest: str) -> None:
         """Write down that a certificate was issued."""
-        with self._database.write() as conn:
-            conn.execute(insert(certificates).values(node=node, at=now(), path=path, digest=digest))
+        statement = insert(certificates).values(node=node, at=now(), path=path, digest=digest)
+        self._database.write(lambda conn: conn.execute(statement))
 
     def _due(self, where: Any, digests: Iterable[str] | None) -> list[DueStudy]:
         found: dict[str, DueStudy] = {}

@@ -138,7 +138,8 @@ class Sources:
         """
         node, uid = lease.node, study.study_instance_uid
         listed = {(ref.series_instance_uid, ref.sop_instance_uid): ref for ref in instances}
-        with self._database.write() as conn:
+
+        def work(conn: Connection) -> Recorded:
             check(conn, lease)
             changes = self._record_rows(conn, node, study, series, whole=whole)
             known = _known_instances(conn, node, uid)
@@ -146,9 +147,11 @@ class Sources:
             back = [key for key in listed if known.get(key) is False]
             changes += self._insert_instances(conn, node, uid, new)
             _list_again(conn, node, uid, back)
-        gone = [key for key, is_listed in known.items() if is_listed and key not in listed]
-        vanished = tuple(InstanceRef(uid, series_uid, sop_uid) for series_uid, sop_uid in gone)
-        return Recorded(changes + len(back), vanished)
+            gone = [key for key, is_listed in known.items() if is_listed and key not in listed]
+            vanished = tuple(InstanceRef(uid, series_uid, sop_uid) for series_uid, sop_uid in gone)
+            return Recorded(changes + len(back), vanished)
+
+        return self._database.write(work)
 
     def is_open(self, node: str, study_instance_uid: str) -> bool:
         """Say whether a study is to be asked for as a whole, since its instances could not all be listed."""
@@ -158,10 +161,13 @@ class Sources:
 
     def mark_asked(self, lease: Lease) -> None:
         """Write down that the study of the lease was asked for as a whole."""
-        with self._database.write() as conn:
+        where = and_(source_studies.c.study_instance_uid == lease.study_instance_uid, source_studies.c.node == lease.node)
+
+        def work(conn: Connection) -> None:
             check(conn, lease)
-            where = and_(source_studies.c.study_instance_uid == lease.study_instance_uid, source_studies.c.node == lease.node)
             conn.execute(update(source_studies).where(where).values(asked_at=now()))
+
+        self._database.write(work)
 
     def open_studies(self, node: str) -> dict[str, str]:
         """Return the studies that are to be asked for as a whole, with their dates."""
@@ -171,23 +177,29 @@ class Sources:
 
     def finish(self, lease: Lease, run: InventoryRun, windows: Sequence[Window]) -> None:
         """Write the run and its windows."""
-        with self._database.write() as conn:
+
+        def work(conn: Connection) -> None:
             check(conn, lease)
             identifier = conn.execute(insert(inventories).values(asdict(run)).returning(inventories.c.id)).scalar_one()
             for batch in batches(windows, _KEYS_A_QUERY):
                 conn.execute(insert(inventory_windows), [{"inventory_id": identifier, **asdict(window)} for window in batch])
 
+        self._database.write(work)
+
     def unlist(self, lease: Lease, studies: Iterable[str], instances: Iterable[InstanceRef]) -> None:
         """Write down that the source no longer lists these studies (with all they hold) and these single instances."""
-        node = lease.node
-        with self._database.write() as conn:
+        node, gone, single = lease.node, list(studies), list(instances)
+
+        def work(conn: Connection) -> None:
             check(conn, lease)
-            for uid in studies:
+            for uid in gone:
                 of_study = and_(source_studies.c.study_instance_uid == uid, source_studies.c.node == node)
                 conn.execute(update(source_studies).where(of_study).values(listed=False))
                 _unlist(conn, and_(expected_instances.c.study_instance_uid == uid, expected_instances.c.node == node))
-            for ref in instances:
+            for ref in single:
                 _unlist(conn, _is(node, ref.study_instance_uid, ref.series_instance_uid, ref.sop_instance_uid))
+
+        self._database.write(work)
 
     def _record_rows(
         self, conn: Connection, node: str, study: ListedStudy, series: Sequence[ListedSeries], *, whole: bool

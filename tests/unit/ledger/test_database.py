@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -29,9 +29,13 @@ def test_commits_are_durable_and_foreign_keys_bind(tmp_path: Path) -> None:
 
 def test_a_failed_block_leaves_nothing(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path}/ledger.sqlite")
-    with pytest.raises(ZeroDivisionError), database.write() as conn:
+
+    def fail(conn: Connection) -> None:
         conn.execute(counters.insert().values(name="n", value=1))
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        database.write(fail)
     with database.read() as conn:
         assert conn.execute(select(func.count()).select_from(counters)).scalar_one() == 0
     database.close()
@@ -41,14 +45,13 @@ def test_many_threads_and_two_connections_write_without_losing_an_update(tmp_pat
     url = f"sqlite:///{tmp_path}/ledger.sqlite"
     databases = [Database(url), Database(url)]
 
-    def add(n: int) -> None:
-        with databases[n % 2].write() as conn:
-            databases[0].insert_new(conn, counters, [{"name": "n", "value": 0}])
-            value = conn.execute(select(counters.c.value)).scalar_one()
-            conn.execute(counters.update().values(value=value + 1))
+    def add(conn: Connection) -> None:
+        databases[0].insert_new(conn, counters, [{"name": "n", "value": 0}])
+        value = conn.execute(select(counters.c.value)).scalar_one()
+        conn.execute(counters.update().values(value=value + 1))
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(add, range(60)))
+        list(pool.map(lambda n: databases[n % 2].write(add), range(60)))
     with databases[0].read() as conn:
         assert conn.execute(select(counters.c.value)).scalar_one() == 60
     for database in databases:

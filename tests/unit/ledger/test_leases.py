@@ -41,14 +41,12 @@ def test_a_lease_that_was_not_renewed_can_be_taken_over_and_fences_its_holder(da
     clock.now += 2
     taken = other.claim("pull", "legacy", "1.1")
     assert taken.token > lost.token
-    with database.write() as conn:
-        check(conn, taken)
-        with pytest.raises(LockedError):
-            check(conn, lost)
+    database.write(lambda conn: check(conn, taken))
+    with pytest.raises(LockedError):
+        database.write(lambda conn: check(conn, lost))
     sleeper.renew()
     sleeper.release(lost)
-    with database.write() as conn:
-        check(conn, taken)
+    database.write(lambda conn: check(conn, taken))
 
 
 def test_renewing_keeps_a_lease(database: Database) -> None:
