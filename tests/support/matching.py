@@ -31,8 +31,7 @@ MULTIPLE = {"ImageType", "ModalitiesInStudy"}
 
 def answers(rows: Iterable[Row], level: str, keys: Mapping[str, str], *, combined: bool = False) -> set[tuple[Any, ...]]:
     """Give what identifies the entities of a level that meet all keys; a patient does if one of their studies does."""
-    served = [row for row in rows if row["status"] not in ("quarantined", "variant")]
-    served = [row for row in served if all(row[uid] for uid in LEVELS[level] if uid.endswith("UID")) and row["StudyInstanceUID"]]
+    served = [row for row in rows if row["status"] not in ("quarantined", "variant") and row["StudyInstanceUID"]]
     entities = {
         name: _greatest(served, LEVELS[name], [*LEVELS[name], *ATTRIBUTES[name]]) for name in ("STUDY", "SERIES", "IMAGE")
     }
@@ -43,6 +42,8 @@ def answers(rows: Iterable[Row], level: str, keys: Mapping[str, str], *, combine
     }
     found = set()
     for row in served:
+        if not all(row[uid] for uid in LEVELS[level] if uid.endswith("UID")):
+            continue
         whole: dict[str, Any] = {}
         for name in ("IMAGE", "SERIES", "STUDY"):
             whole |= entities[name].get(tuple(row[key] for key in LEVELS[name]), {})
