@@ -6,11 +6,13 @@ import getpass
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 
 from vna.archive import Archive
 from vna.archive.effective import edited_elements, read_stored
 from vna.archive.revisions import Group, Revision, all_revisions, put_revision
+from vna.correct.exclusive import exclusively
 from vna.correct.plan import FILEABLE, PlannedObject, PlannedStudy, Tally, check_policy, planned_studies
 from vna.correct.request import Rule
 from vna.correct.result import CorrectOptions, CorrectResult
@@ -28,26 +30,32 @@ def apply(archive: Archive, rules: Sequence[Rule], options: CorrectOptions, repo
     Idempotent: what is in place already is not changed again. Each revision is durable before the next begins; a run that was
     killed goes on where it stopped. Where a rule changes UIDs, references to them follow in the same run, by revisions of the
     referring studies (:mod:`vna.correct.uids`). Raises RefusedError, before anything is written, where the rules would touch more
-    studies than ``options.threshold`` allows, or do to UIDs what ``options.uids`` does not.
+    studies than ``options.threshold`` allows, or do to UIDs what ``options.uids`` does not; LockedError while another correction
+    of the archive is at work.
     """
     begun = time.monotonic()
     tally = Tally()
     for rule in rules:
         check_policy(rule, options)
-    for rule in rules:
-        attribution = Attribution(options.modifying_system, _date_time(), rule.reason, rule.source)
-        due = [study for study in planned_studies(archive, rule, options, attribution) if study.objects or study.refusals]
-        _guard(archive, rule, sum(bool(study.objects) for study in due), options)
-        if rule.changes_uids:
-            due = follow(archive, due, options.uids)
-        run = uuid.uuid4().hex if rule.changes_uids and sum(bool(study.objects) for study in due) > 1 else ""
-        for number, study in enumerate(due, 1):
-            if study.objects:
-                put_revision(archive.store, _revision(study, options, attribution, run))
-            tally.add(study, revisions=1 if study.objects else 0)
-            report(Progress("correct", number, len(due)))
-        archive.sync_revisions()
+    with exclusively(archive):
+        for rule in rules:
+            _apply_rule(archive, rule, options, tally, report)
     return tally.result(time.monotonic() - begun)
+
+
+def _apply_rule(archive: Archive, rule: Rule, options: CorrectOptions, tally: Tally, report: Report) -> None:
+    attribution = Attribution(options.modifying_system, _date_time(), rule.reason, rule.source)
+    due = [study for study in planned_studies(archive, rule, options, attribution) if study.objects or study.refusals]
+    _guard(archive, rule, sum(bool(study.objects) for study in due), options)
+    if rule.changes_uids:
+        due = follow(archive, due, options.uids)
+    run = uuid.uuid4().hex if rule.changes_uids and sum(bool(study.objects) for study in due) > 1 else ""
+    for number, study in enumerate(due, 1):
+        if study.objects:
+            put_revision(archive.store, _revision(study, options, attribution, run))
+        tally.add(study, revisions=1 if study.objects else 0)
+        report(Progress("correct", number, len(due)))
+    archive.sync_revisions()
 
 
 def revert(
@@ -57,25 +65,24 @@ def revert(
 
     What leaves afterwards is as it was before, byte for byte. Revisions of other studies that belong to the same run - a UID and
     the references to it - go with them. Raises RefusedError where a later revision needs one that would go, or where an object
-    would come back to a UID that another one has by now.
+    would come back to a UID that another one has by now; LockedError while another correction of the archive is at work.
     """
     begun = time.monotonic()
-    due = _due_for_revert(archive, options, number)
-    for study, found in due.items():
-        _check_revert(archive, study, found)
-    objects: set[str] = set()
-    changes = written = 0
-    for done, (study, found) in enumerate(due.items(), 1):
-        for revision in reversed(found):
-            if not dry_run:
-                put_revision(archive.store, _reversal(study, revision, options))
-            written += 1
-            objects |= revision.objects
-            changes += sum(len(group.objects) * (len(group.changes) + len(group.uids)) for group in revision.groups)
-        report(Progress("revert", done, len(due)))
-    if written and not dry_run:
-        archive.sync_revisions()
-    return CorrectResult(len(due), len(objects), changes, written, 0, seconds=time.monotonic() - begun)
+    with nullcontext() if dry_run else exclusively(archive):
+        due = _due_for_revert(archive, options, number)
+        for study, found in due.items():
+            _check_revert(archive, study, found)
+        for done, (study, found) in enumerate(due.items(), 1):
+            for revision in reversed(found):
+                if not dry_run:
+                    put_revision(archive.store, _reversal(study, revision, options))
+            report(Progress("revert", done, len(due)))
+        if due and not dry_run:
+            archive.sync_revisions()
+    reverted = [revision for found in due.values() for revision in found]
+    objects = {digest for revision in reverted for digest in revision.objects}
+    changes = sum(len(group.objects) * (len(group.changes) + len(group.uids)) for each in reverted for group in each.groups)
+    return CorrectResult(len(due), len(objects), changes, len(reverted), 0, seconds=time.monotonic() - begun)
 
 
 def _due_for_revert(archive: Archive, options: CorrectOptions, number: int | None) -> dict[str, list[Revision]]:

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from vna.archive import Archive
 from vna.archive.revisions import ElementChange, Group, Revision, StudyRevisions, put_revision
 from vna.correct.apply import user
+from vna.correct.exclusive import exclusively
 from vna.correct.result import CorrectOptions, CorrectResult
 from vna.model import ObjectStatus, Progress, Report, silent
 from vna.part10.original import Attribution
@@ -39,24 +41,24 @@ def decide_variants(
     """Write one revision for each selected study that has variants which the policy wants otherwise than they stand.
 
     Safe to repeat; another policy later on overrules, and ``revert`` takes a decision back. A new UID follows from the object's
-    digest, so that every archive gives the same one; references to the old UID keep meaning the object that came first.
+    digest, so that every archive gives the same one; references to the old UID keep meaning the object that came first. Raises
+    LockedError while another correction of the archive is at work.
     """
     begun = time.monotonic()
-    studies = _contenders(archive, options)
     by_status: Counter[str] = Counter()
-    objects = revisions = 0
-    for done, (study, contenders) in enumerate(studies.items(), 1):
-        groups = [group for rows in contenders for group in _groups(rows, policy, archive.revisions(study))]
-        if groups:
-            if not dry_run:
+    revisions = 0
+    with nullcontext() if dry_run else exclusively(archive):
+        studies = _contenders(archive, options)
+        for done, (study, contenders) in enumerate(studies.items(), 1):
+            groups = [group for rows in contenders for group in _groups(rows, policy, archive.revisions(study))]
+            if groups and not dry_run:
                 put_revision(archive.store, _revision(study, groups, policy, options))
-            revisions += 1
-            objects += len(groups)
+            revisions += bool(groups)
             by_status.update(group.status for group in groups)
-        report(Progress("variants", done, len(studies)))
-    if revisions and not dry_run:
-        archive.sync_revisions()
-    seconds = time.monotonic() - begun
+            report(Progress("variants", done, len(studies)))
+        if revisions and not dry_run:
+            archive.sync_revisions()
+    seconds, objects = time.monotonic() - begun, by_status.total()
     return CorrectResult(revisions, objects, objects, revisions, 0, by_element=dict(by_status), seconds=seconds)
 
 

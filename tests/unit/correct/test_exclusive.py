@@ -1,0 +1,111 @@
+"""Two corrections at once: one is done and the other told to wait, and nothing is lost or written twice."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from tests.support.folders import quick_folder
+from tests.support.instances import make_instance, write_instance
+from vna.archive import Archive
+from vna.archive.revisions import Revision
+from vna.correct import CorrectOptions, VariantPolicy, apply, decide_variants, plan, revert, rule_of_settings
+from vna.correct.request import Rule
+from vna.errors import LockedError
+from vna.ingest import IngestOptions
+from vna.ingest import run as ingest
+
+ALL = CorrectOptions(threshold=1.0, by="tester")
+DEADLINE_S = 60
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with quick_folder() as folder:
+        for number in (1, 2):
+            write_instance(folder / "in" / f"{number}.dcm", make_instance(InstanceNumber=number))
+        ingest(Archive.create(str(folder / "archive")), folder / "in", IngestOptions(workers=1))
+        yield folder
+
+
+_CHILD = """
+import sys
+from vna.archive import Archive
+from vna.correct import CorrectOptions, apply, rule_of_settings
+archive = Archive.open(sys.argv[1])
+found = archive.revisions
+def revisions(study):
+    print("planning", flush=True)
+    sys.stdin.readline()
+    return found(study)
+archive.revisions = revisions
+apply(archive, [rule_of_settings([sys.argv[2]])], CorrectOptions(threshold=1.0))
+"""
+"""Corrects an archive, and stops in the midst of it until a line tells it to go on."""
+
+
+@contextmanager
+def correcting(folder: Path, setting: str) -> Iterator[subprocess.Popen[str]]:
+    """Have another process in the midst of a correction while the block runs."""
+    words = [sys.executable, "-c", _CHILD, str(folder / "archive"), setting]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "planning\n"
+            yield child
+        finally:
+            child.kill()
+
+
+def setting(text: str) -> list[Rule]:
+    return [rule_of_settings([text])]
+
+
+def revisions(archive: Archive) -> list[Revision]:
+    return list(archive.revisions(archive.select()[0]["received_StudyInstanceUID"]).all)
+
+
+def leaving(archive: Archive) -> Iterator[pydicom.Dataset]:
+    for row in archive.select():
+        with archive.open_effective(row["path"], row["sha256"], row["received_StudyInstanceUID"])[1] as file:
+            yield pydicom.dcmread(io.BytesIO(file.read()))
+
+
+def test_a_second_correction_is_told_to_wait_and_loses_nothing(folder: Path) -> None:
+    archive = Archive.open(str(folder / "archive"))
+    seconds: list[Callable[[], object]] = [
+        lambda: apply(archive, setting("PatientName=Second"), ALL),
+        lambda: revert(archive, ALL),
+        lambda: decide_variants(archive, VariantPolicy.NEW_UID, ALL),
+    ]
+    with correcting(folder, "PatientID=FIRST") as first:
+        for second in seconds:
+            with pytest.raises(LockedError, match="at work") as caught:
+                second()
+            assert (caught.value.exit_code, bool(caught.value.hint)) == (11, True)
+        assert plan(archive, setting("PatientName=Second"), ALL).changes == 2
+        first.communicate("\n", timeout=DEADLINE_S)
+        assert first.returncode == 0
+    assert apply(archive, setting("PatientName=Second"), ALL).revisions == 1
+    assert apply(archive, setting("PatientID=FIRST"), ALL).revisions == 0
+    assert [(each.number, len(each.objects)) for each in revisions(archive)] == [(1, 2), (2, 2)]
+    for ds in leaving(archive):
+        assert (ds.PatientID, str(ds.PatientName), len(ds.OriginalAttributesSequence)) == ("FIRST", "Second", 2)
+    assert revert(archive, ALL).revisions == 2
+    assert {ds.PatientID for ds in leaving(archive)} == {"P1"}
+
+
+def test_a_correction_that_was_killed_keeps_nobody_waiting(folder: Path) -> None:
+    archive = Archive.open(str(folder / "archive"))
+    with correcting(folder, "PatientID=FIRST") as first:
+        first.kill()
+        first.wait(DEADLINE_S)
+        assert apply(archive, setting("PatientID=SECOND"), ALL).revisions == 1
+    assert {ds.PatientID for ds in leaving(archive)} == {"SECOND"}
