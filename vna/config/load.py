@@ -24,7 +24,8 @@ SPOOL = "vna-spool"
 """Where objects on their way to S3 are spooled when nothing else is said: beside the configuration."""
 
 _KINDS = ("dimse", "dicomweb", "folder")
-_ON_UPDATE = ("overwrite", "reject_and_resend", "manual")
+_ON_UPDATE = ("overwrite", "manual")
+_REJECT_YOURSELF = "set 'manual', and reject there what `vna verify` reports as DIFFERENT"
 _AE_TITLE_LIMIT = 16
 _TYPE_NAMES = {str: "a string", int: "a whole number", dict: "a table"}
 _T = TypeVar("_T")
@@ -183,7 +184,9 @@ def _node_problems(node: Node) -> list[str]:
         problems += _ae_title_problems(node.ae_title, f"{where} ae_title") + _port_problems(node.port, f"{where} port")
     if node.kind in ("dicomweb", "folder") and not node.url:
         problems.append(f"{where} a {node.kind} node needs a url")
-    if node.on_update not in _ON_UPDATE:
+    if node.on_update == "reject_and_resend":
+        problems.append(f"{where} on_update = 'reject_and_resend': this release sends no rejection notes; {_REJECT_YOURSELF}")
+    elif node.on_update not in _ON_UPDATE:
         problems.append(f"{where} on_update must be one of {', '.join(_ON_UPDATE)}, not {node.on_update!r}")
     if node.timezone and not _is_time_zone(node.timezone):
         problems.append(f"{where} timezone {node.timezone!r} is not in the IANA time zone database")

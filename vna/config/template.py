@@ -52,7 +52,7 @@ tls_ca = ""
 # ae_title = "NEW_PACS"
 # host = "127.0.0.1"
 # port = 104
-# on_update = "manual"        # what it does with a corrected resend: overwrite | reject_and_resend | manual
+# on_update = "manual"        # what it does with a corrected resend: overwrite | manual
 """
 
 

@@ -84,6 +84,7 @@ def test_every_problem_is_reported_at_once_with_the_nearest_key() -> None:
         ("[nodes.x]\nkind = 'dicomweb'", "needs a url"),
         ("[nodes.x]\nae_title = 'X'\ntimezone = 'Mars/Olympus'", "IANA time zone"),
         ("[nodes.x]\nae_title = 'X'\non_update = 'hope'", "on_update must be one of"),
+        ("[nodes.x]\nae_title = 'X'\non_update = 'reject_and_resend'", "sends no rejection notes; set 'manual'"),
         ("[nodes]\nx = 3", "must be a table"),
         ("[archives]\nurl = 'a'", "did you mean 'archive'?"),
         ("archive = 3", "[archive] must be a table"),
