@@ -72,6 +72,12 @@ def to_arrow(rows: Iterable[Row], schema: Any = INSTANCES) -> Any:
     return pa.Table.from_pylist(prepared, schema=schema)
 
 
+def merged(tables: Sequence[Any]) -> Any:
+    """Make one Arrow table of several of the table ``instances``, sorted by study."""
+    order = [("study_hash", "ascending"), ("SeriesInstanceUID", "ascending"), ("path", "ascending")]
+    return pa.concat_tables(tables).combine_chunks().sort_by(order)
+
+
 def _prepare(row: Row) -> dict[str, Any]:
     made: dict[str, Any] = dict(row)
     digest = made.get("sha256")

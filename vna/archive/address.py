@@ -6,11 +6,14 @@ import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vna.archive.archive import DESCRIPTION, Archive
+from vna.archive.layout import DESCRIPTION
 from vna.errors import ConfigError, StoreError
 from vna.store import Store, open_store
+
+if TYPE_CHECKING:
+    from vna.archive.archive import Archive
 
 
 @dataclass(frozen=True, slots=True)

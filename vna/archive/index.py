@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -21,11 +21,13 @@ from indexer.columns import to_arrow
 from indexer.errors import IndexerError, UsageError
 from indexer.table import Segment as TableSegment
 from indexer.table import Table
+from vna.archive.address import Address
 from vna.archive.journal import Journal, Segment, read_segment
 from vna.archive.layout import INDEX_INSTANCES, INDEX_OVERLAYS, INDEX_STUDIES, SPOOL
 from vna.archive.manifests import write_manifests
-from vna.archive.rows import JournalRow
+from vna.archive.rows import JournalRow, index_columns
 from vna.errors import ConfigError, RefusedError, StoreError, VnaError
+from vna.executors import Workplace
 from vna.model import Report
 from vna.store import LocalStore, Store
 from vna.store.operations import APPEND_MODE, FOLDER_MODE, store_errors
@@ -154,15 +156,17 @@ class Index:
             version = self._table().version()
         return {**self.query(_SUMMARY)[0], "version": version}
 
-    def rebuild(self, report: Report, workers: int) -> int:
+    def rebuild(self, address: Address, place: Workplace, report: Report, on_differing: Callable[[str], None] | None) -> int:
         """Make the table anew; see :meth:`vna.archive.Archive.rebuild_index`."""
         from vna.archive.overlays import sync_overlays
-        from vna.archive.rebuild import rebuild
+        from vna.archive.rebuild import Rebuild
 
         with self.maintaining(), index_errors(), store_errors("the index could not be rebuilt"):
             beside = self._workspace / f"{INDEX_INSTANCES}.rebuild"
             shutil.rmtree(beside, ignore_errors=True)
-            count, accounted = rebuild(self._store, self._workspace, self._journal, beside, report, workers)
+            count, accounted = Rebuild(address, self._store, self._workspace, self._journal, place, report, on_differing).run(
+                beside
+            )
             if not count:
                 self._refuse_emptiness()
             if isinstance(self._store, LocalStore):
@@ -281,20 +285,6 @@ class Index:
         fs, path = fsspec.core.url_to_fs(location, **dict(self._options or {}), use_listings_cache=False)
         with suppress(FileNotFoundError):
             fs.rm(path, recursive=True)
-
-
-def index_columns(row: JournalRow) -> dict[str, object]:
-    """Make the index row of a journal row: the columns read from the object, and ours."""
-    return {
-        **row.row,
-        "path": row.path,
-        "size": row.size,
-        "sha256": row.sha256,
-        "source": row.source or None,
-        "received_at": row.received_at or None,
-        "status": row.state,
-        "codes": row.codes,
-    }
 
 
 @contextmanager

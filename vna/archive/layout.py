@@ -11,6 +11,7 @@ import hashlib
 import re
 from functools import lru_cache
 
+DESCRIPTION = "vna-archive.json"
 INSTANCES = "instances"
 QUARANTINE = "quarantine"
 MANIFESTS = "manifests"

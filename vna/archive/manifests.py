@@ -17,10 +17,15 @@ _LINE = re.compile(rf"([0-9a-f]{{64}})  ({INSTANCES}/[^\s]+)")
 
 def write_manifests(store: Store, rows: Iterable[JournalRow]) -> int:
     """Add objects to the manifests of their studies; return how many manifests changed. Objects in quarantine have none."""
+    return extend_manifests(store, ((row.study_instance_uid, row.path, row.sha256) for row in rows))
+
+
+def extend_manifests(store: Store, objects: Iterable[tuple[str | None, str, str]]) -> int:
+    """Do as :func:`write_manifests` does for objects given by their Study Instance UID, path and SHA-256."""
     studies: dict[str, dict[str, str]] = {}
-    for row in rows:
-        if row.path.startswith(f"{INSTANCES}/"):
-            studies.setdefault(row.study_instance_uid, {})[row.path] = row.sha256
+    for study, path, sha256 in objects:
+        if study and path.startswith(f"{INSTANCES}/"):
+            studies.setdefault(study, {})[path] = sha256
     return sum(_extend(store, manifest_path(study), entries) for study, entries in studies.items())
 
 

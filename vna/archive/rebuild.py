@@ -10,74 +10,147 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
-from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
+from indexer.columns import merged
 from indexer.table import Segment as TableSegment
 from indexer.table import Table
-from vna.archive.examine import UID_CONFLICT, raw_row
-from vna.archive.index import index_columns
+from vna.archive.address import Address
 from vna.archive.journal import Journal, Segment, read_segment
-from vna.archive.layout import INSTANCES, QUARANTINE, SPOOL, is_materialised, is_variant
-from vna.archive.manifests import write_manifests
-from vna.archive.recovery import read_open_row, read_row
-from vna.archive.rows import JournalRow
+from vna.archive.layout import INSTANCES, QUARANTINE, SPOOL, is_materialised
+from vna.archive.manifests import extend_manifests
+from vna.archive.stored import IndexRows, Known, completed, index_rows, read_rows, unreadable_row
 from vna.archive.writers import intended_paths
-from vna.errors import RefusedError, StoreError
-from vna.model import ObjectStatus, Progress, Provenance, Report
+from vna.errors import RefusedError
+from vna.executors import Once, Workplace, spread
+from vna.model import Progress, Report
 from vna.store import LocalStore, Store
 from vna.store.spool import SUFFIX
 
 log = logging.getLogger(__name__)
 
 _PARTS = tuple(f"{i:02x}" for i in range(256))
-_ROWS_PER_COMMIT = 20_000
-_FILES_PER_TASK = 64
+_ROWS_PER_COMMIT = 1 << 17
+_FILES_PER_TASK = 256
 _REQUESTS_AT_ONCE = 16
+_REQUESTS_PER_TASK = 16
 _LOOKED_FOR = 100
 _WRITER = "rebuild"
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What the journal knows of one object that the object does not."""
+class Rebuild:
+    """One rebuild of the index of an archive: workers read the objects, this process everything else, and it alone writes."""
 
-    sha256: str
-    source: str
-    received_at: str
+    def __init__(
+        self,
+        address: Address,
+        store: Store,
+        workspace: Path,
+        journal: Journal,
+        place: Workplace,
+        report: Report,
+        on_differing: Callable[[str], None] | None = None,
+    ) -> None:
+        self._address = address
+        self._store = store
+        self._workspace = workspace
+        self._journal = journal
+        self._place = place
+        self._report = report
+        self._on_differing = on_differing
 
+    def run(self, table_folder: Path) -> tuple[int, dict[str, int]]:
+        """Fill a new table in a local folder with a row for every object that is not in flight.
 
-def rebuild(
-    store: Store, workspace: Path, journal: Journal, table_folder: Path, report: Report, workers: int
-) -> tuple[int, dict[str, int]]:
-    """Fill a new table in a local folder with a row for every object that is not in flight.
-
-    Returns how many, and the last journal segment of each writer that they account for. Objects may go on coming in meanwhile:
-    those whose row stands in a segment that was not sealed when this began are left to the next sync of the index. Raises
-    RefusedError where the store does not show objects that are there.
-    """
-    sealed = [segment for _, found in journal.by_writer() for segment in found if not segment.is_open]
-    scratch = table_folder.with_name("journal.rebuild")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    try:
-        latecomers = _Latecomers(journal, _sort_journal(sealed, scratch))
-        table = Table.create(table_folder)
-        rows = _rows(store, workspace, scratch, latecomers, workers)
-        count = _write(store, table, rows, sealed, report)
-        if not count and latecomers.has_known:
-            raise RefusedError(
-                "the store shows no object at all, and the journal knows some",
-                hint="see that the disk is mounted, or the bucket is the right one; if all is gone indeed, remove journal/ first",
-            )
-    finally:
+        Returns how many, and the last journal segment of each writer that they account for. Objects may go on coming in
+        meanwhile: those whose row stands in a segment that was not sealed when this began are left to the next sync of the index.
+        Raises RefusedError where the store does not show objects that are there.
+        """
+        sealed = [segment for _, found in self._journal.by_writer() for segment in found if not segment.is_open]
+        scratch = table_folder.with_name("journal.rebuild")
         shutil.rmtree(scratch, ignore_errors=True)
-    return count, {segment.writer: segment.n for segment in sealed}
+        scratch.mkdir(parents=True)
+        try:
+            latecomers = _Latecomers(self._journal, _sort_journal(sealed, scratch))
+            table = Table.create(table_folder)
+            count = self._write(table, self._read(self._work(scratch, latecomers)), sealed)
+            if not count and latecomers.has_known:
+                raise RefusedError(
+                    "the store shows no object at all, and the journal knows some",
+                    hint="see that the disk is mounted, or the bucket is the right one; "
+                    "if all is gone indeed, remove journal/ first",
+                )
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return count, {segment.writer: segment.n for segment in sealed}
+
+    def _work(self, scratch: Path, latecomers: _Latecomers) -> Iterator[Known]:
+        """List the objects, part by part, with what the journal knows of them."""
+        for part in _PARTS:
+            known = _known(scratch, part)
+            names = [
+                name
+                for name in chain(self._store.list(f"{INSTANCES}/{part}"), self._store.list(f"{QUARANTINE}/{part}"))
+                if name.endswith(".dcm") and not is_materialised(name)
+            ]
+            _check_listing(self._store, part, known, names)
+            # In this order: an object that has left the spool by now has its row in the journal by the time that is read.
+            in_flight = _in_flight(self._store, self._workspace) if any(name not in known for name in names) else _nothing
+            late = latecomers.paths()
+            for name in names:
+                if name in known:
+                    yield known[name]
+                elif name not in late and not in_flight(name):
+                    yield Known(name)
+
+    def _read(self, work: Iterator[Known]) -> Iterator[IndexRows]:
+        """Let workers read the objects, in any order; a few are read in this process, sooner than another one is started."""
+        place, at_once = self._place, _FILES_PER_TASK
+        if not isinstance(self._store, LocalStore):
+            at_once = _REQUESTS_PER_TASK
+            if not place.cluster:  # what takes time is waiting for answers
+                place = Workplace(max(place.workers, _REQUESTS_AT_ONCE), threads=True)
+        batches = iter(lambda: list(islice(work, at_once)), [])
+        first = list(islice(batches, 2))
+        if len(first) < 2 and isinstance(self._store, LocalStore) and not place.cluster:
+            place = Workplace()
+        read = partial(read_rows, self._address, Once(self._address.open), self._on_differing is not None)
+        return spread(read, chain(first, batches), place, _died)
+
+    def _write(self, table: Table, read: Iterator[IndexRows], sealed: Sequence[Segment]) -> int:
+        """Write rows to the table and the manifests; the last commit tells which journal segments the table accounts for."""
+        accounted = [TableSegment(segment.writer, segment.n, []) for segment in sealed]
+        count = size = number = 0
+        pending: list[IndexRows] = []
+        for rows in read:
+            if sum(each.table.num_rows for each in pending) >= _ROWS_PER_COMMIT:
+                number += 1
+                table.append_segments([TableSegment(_WRITER, number, self._merged(pending))])
+                pending = []
+            pending.append(rows)
+            count, size = count + rows.table.num_rows, size + rows.bytes
+            for path in rows.differing:
+                log.warning("%s has another digest than the journal's", path)
+                if self._on_differing is not None:
+                    self._on_differing(path)
+            self._report(Progress("index rebuild", count, unit="instances", bytes=size))
+        if pending:
+            table.append_segments([TableSegment(_WRITER, number + 1, self._merged(pending)), *accounted])
+        return count
+
+    def _merged(self, parts: Sequence[IndexRows]) -> Any:
+        table = merged([part.table for part in parts])
+        studies, paths, digests = (table.column(name).to_pylist() for name in ("StudyInstanceUID", "path", "sha256"))
+        extend_manifests(self._store, zip(studies, paths, ((digest or b"").hex() for digest in digests), strict=True))
+        return table
+
+
+def _died(known: Known) -> IndexRows:
+    return index_rows([completed(unreadable_row(known.path, known.sha256), known)])
 
 
 def _sort_journal(sealed: Iterable[Segment], scratch: Path) -> dict[str, int]:
@@ -95,15 +168,15 @@ def _sort_journal(sealed: Iterable[Segment], scratch: Path) -> dict[str, int]:
     return positions
 
 
-def _known(scratch: Path, part: str) -> dict[str, _Known]:
+def _known(scratch: Path, part: str) -> dict[str, Known]:
     path = scratch / part
     if not path.exists():
         return {}
-    known: dict[str, _Known] = {}
+    known: dict[str, Known] = {}
     with path.open(encoding="ascii") as file:
         for line in file:
-            name, *rest = json.loads(line)
-            known.setdefault(name, _Known(*rest))
+            found = Known(*json.loads(line))
+            known.setdefault(found.path, found)
     return known
 
 
@@ -132,42 +205,7 @@ class _Latecomers:
         return self._paths
 
 
-def _rows(store: Store, workspace: Path, scratch: Path, latecomers: _Latecomers, workers: int) -> Iterator[JournalRow]:
-    pool = _pool(store, workers)
-    with pool or nullcontext():
-        for part in _PARTS:
-            known = _known(scratch, part)
-            names = [
-                name
-                for name in chain(store.list(f"{INSTANCES}/{part}"), store.list(f"{QUARANTINE}/{part}"))
-                if name.endswith(".dcm") and not is_materialised(name)
-            ]
-            _check_listing(store, part, known, names)
-            # In this order: an object that has left the spool by now has its row in the journal by the time that is read.
-            in_flight = _in_flight(store, workspace) if any(name not in known for name in names) else _nothing
-            late = latecomers.paths()
-            work = [
-                (name, known[name].sha256 if name in known else "")
-                for name in names
-                if name in known or (name not in late and not in_flight(name))
-            ]
-            for row in _read(store, work, pool):
-                found = known.get(row.path)
-                yield (
-                    row._replace(provenance=Provenance(source=found.source), received_at=found.received_at)
-                    if found
-                    else row._replace(received_at="")
-                )
-
-
-def _pool(store: Store, workers: int) -> Executor | None:
-    if not isinstance(store, LocalStore):
-        return ThreadPoolExecutor(max(workers, _REQUESTS_AT_ONCE))  # what takes time is waiting for answers
-    # The index's libraries run threads of their own, which a forked child would inherit in an undefined state.
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
-
-
-def _check_listing(store: Store, part: str, known: Mapping[str, _Known], names: Sequence[str]) -> None:
+def _check_listing(store: Store, part: str, known: Mapping[str, Known], names: Sequence[str]) -> None:
     """Raise RefusedError if an object that the journal knows stands in the store, and its list does not show it."""
     missing = known.keys() - set(names)
     for name in islice(sorted(missing), _LOOKED_FOR):
@@ -202,68 +240,3 @@ def _spooled(root: Path) -> frozenset[tuple[int, int]]:
 def _identity(file: Path) -> tuple[int, int]:
     status = file.stat()
     return status.st_dev, status.st_ino
-
-
-def _read(store: Store, work: list[tuple[str, str]], pool: Executor | None) -> Iterator[JournalRow]:
-    if not isinstance(store, LocalStore):
-        assert pool is not None
-        return pool.map(lambda each: stored_row(store, *each), work)
-    tasks = [work[i : i + _FILES_PER_TASK] for i in range(0, len(work), _FILES_PER_TASK)]
-    return chain.from_iterable((pool.map if pool else map)(partial(_read_files, store.root), tasks))
-
-
-def _read_files(root: Path, work: list[tuple[str, str]]) -> list[JournalRow]:
-    store = LocalStore(root)
-    return [stored_row(store, path, sha256) for path, sha256 in work]
-
-
-def stored_row(store: Store, path: str, sha256: str = "") -> JournalRow:
-    """Read the row of the object at ``path``, everything but its provenance and time of receipt.
-
-    An object that cannot be read has a row that says so: it is never left out in silence.
-    """
-    try:
-        if isinstance(store, LocalStore):
-            row = read_row(store.root / path, sha256=sha256)
-        else:
-            with store.open(path) as file:
-                row = read_open_row(file, sha256=sha256)
-    except (OSError, StoreError):
-        log.warning("%s cannot be read", path)
-        row = raw_row("", ("UNREADABLE",), sha256, 0, "", Provenance(source=""))
-    if path.startswith(f"{QUARANTINE}/"):
-        codes = _reason_codes(store, path) or row.codes
-        return row._replace(path=path, codes=codes, state=ObjectStatus.QUARANTINED.value)
-    if is_variant(path) and row.state != ObjectStatus.QUARANTINED:
-        return row._replace(path=path, codes=(UID_CONFLICT, *row.codes), state=ObjectStatus.VARIANT.value)
-    return row._replace(path=path)
-
-
-def _reason_codes(store: Store, path: str) -> tuple[str, ...]:
-    try:
-        return tuple(map(str, json.loads(store.read_bytes(f"{path.removesuffix('.dcm')}.json"))["codes"]))
-    except (StoreError, ValueError, KeyError, TypeError):
-        return ()
-
-
-def _write(store: Store, table: Table, rows: Iterator[JournalRow], sealed: Sequence[Segment], report: Report) -> int:
-    """Write rows to the table and the manifests; the last commit tells which journal segments the table accounts for."""
-    accounted = [TableSegment(segment.writer, segment.n, []) for segment in sealed]
-    count = number = 0
-    batch: list[JournalRow] = []
-    for row in rows:
-        if len(batch) >= _ROWS_PER_COMMIT:
-            number += 1
-            table.append(_columns(store, batch), _WRITER, number)
-            batch = []
-        batch.append(row)
-        count += 1
-        report(Progress("index rebuild", count, unit="instances", bytes=row.size))
-    if batch:
-        table.append_segments([TableSegment(_WRITER, number + 1, _columns(store, batch)), *accounted])
-    return count
-
-
-def _columns(store: Store, rows: Sequence[JournalRow]) -> list[dict[str, object]]:
-    write_manifests(store, rows)
-    return [index_columns(row) for row in rows]

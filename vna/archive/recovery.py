@@ -14,17 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from indexer.scan import Scan, scan_file, scan_open
-from vna.archive.examine import Announced, judge, places, raw_row, receipt_row
+from vna.archive.examine import places
 from vna.archive.journal import Journal, JournalWriter, Segment, is_whole, read_segment, segments, with_open_segment
 from vna.archive.layout import JOURNAL, SPOOL
 from vna.archive.rows import JournalRow, encode, from_fields
 from vna.archive.sink import holds, now, put_reason
+from vna.archive.stored import read_row
 from vna.archive.writers import INTENTS, LOCK, claim, read_intents, registration
-from vna.model import Provenance
-from vna.part10 import read_head
 from vna.store import SYSTEM, LocalStore, Operations, Store
 from vna.store.operations import APPEND_MODE, store_errors
 from vna.store.spool import SUFFIX
@@ -143,7 +140,9 @@ class _Recovery:
         """Read the row of a file that has a final name but no intent (a power failure took it); None if it has no such name."""
         if not isinstance(self._store, LocalStore) or part.stat().st_nlink < 2:
             return None
-        for row in places(read_row(part, self._writer)):
+        with part.open("rb") as file:
+            read = read_row(file, self._writer, now())
+        for row in places(read):
             if self._store.came_from(part, row.path):
                 return row
         return None
@@ -196,44 +195,7 @@ def adopt(segment: Segment, operations: Operations = SYSTEM) -> None:
     operations.sync_folder(segment.path.parent)
 
 
-def read_row(file: Path, writer: str = "", *, sha256: str = "") -> JournalRow:
-    """Read the row of one stored or spooled file from its bytes alone: everything but its provenance and time of receipt.
-
-    Bytes without canonical file meta cannot be filed, so their row is that of a quarantined object. ``sha256`` saves reading the
-    file to its end where its digest is known.
-    """
-    scan = scan_file(file)
-    with file.open("rb") as stream:
-        return _row(scan, stream, writer, sha256)
-
-
-def read_open_row(file: BinaryIO, *, sha256: str = "") -> JournalRow:
-    """Read the row of one stored file that is open, wherever it stands; see :func:`read_row`."""
-    return _row(scan_open(file), file, "", sha256)
-
-
-def _row(scan: Scan, file: BinaryIO, writer: str, sha256: str) -> JournalRow:
-    if not sha256:
-        file.seek(0)
-        sha256 = _digest(file)
-    file.seek(0)
-    try:
-        head = read_head(file)
-    except ValueError:
-        return raw_row(writer, scan.codes, sha256, scan.size, now(), Provenance(source=""))
-    announced = Announced(head.sop_class_uid, head.sop_instance_uid, head.transfer_syntax_uid)
-    verdict = judge(scan.header, announced, sha256)
-    return receipt_row(writer, announced, verdict, sha256, scan.size, now(), Provenance(source=""))
-
-
 def file_digest(file: Path) -> str:
     """Read a local file to its end and tell its SHA-256."""
     with file.open("rb") as stream:
-        return _digest(stream)
-
-
-def _digest(file: BinaryIO) -> str:
-    total = hashlib.sha256()
-    while chunk := file.read(1 << 20):
-        total.update(chunk)
-    return total.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()

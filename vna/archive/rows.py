@@ -158,3 +158,17 @@ def from_fields(writer: str, told: Mapping[str, Any]) -> JournalRow:
         provenance=Provenance(**{"source": "", **provenance}),
         row=told["row"],
     )
+
+
+def index_columns(row: JournalRow) -> dict[str, object]:
+    """Make the index row of a journal row: the columns read from the object, and ours."""
+    return {
+        **row.row,
+        "path": row.path,
+        "size": row.size,
+        "sha256": row.sha256,
+        "source": row.source or None,
+        "received_at": row.received_at or None,
+        "status": row.state,
+        "codes": row.codes,
+    }

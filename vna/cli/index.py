@@ -7,8 +7,8 @@ import time
 
 import click
 
-from vna.cli.options import dry_run_option, json_option, workers_option
-from vna.cli.output import emit, progress, table
+from vna.cli.options import cluster_option, dry_run_option, json_option, workers_option
+from vna.cli.output import emit, progress, some_failed, table
 from vna.cli.session import configuration, open_archive
 
 
@@ -35,20 +35,30 @@ def build(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
 
 
 @command.command("rebuild")
+@click.option("--digests", is_flag=True, help="Also read every object to its end, and compare its digest with the journal's.")
 @workers_option
+@cluster_option
 @dry_run_option
 @json_option
 @click.pass_context
-def rebuild(ctx: click.Context, workers: int, dry_run: bool, as_json: bool) -> None:
-    """Make the index anew from the stored objects and the journal, and put it in the old one's place."""
+def rebuild(ctx: click.Context, digests: bool, workers: int, cluster: str, dry_run: bool, as_json: bool) -> int:
+    """Make the index anew from the stored objects and the journal, and put it in the old one's place.
+
+    Exit code 3 says that --digests found objects that are not what was recorded; `vna scrub` examines and repairs them.
+    """
     archive = open_archive(configuration(ctx))
     started = time.monotonic()
     if dry_run:
         emit({"would_scan": sum(1 for _ in archive.store.list("instances"))}, as_json=as_json)
-        return
+        return 0
+    differing: list[str] = []
     with progress("rebuild", quiet=as_json) as report:
-        rows = archive.rebuild_index(report, workers=workers)
-    emit({"rows": rows, **archive.index_info(), "seconds": round(time.monotonic() - started, 3)}, as_json=as_json)
+        rows = archive.rebuild_index(report, workers=workers, cluster=cluster, on_differing=differing.append if digests else None)
+    shown = {"rows": rows, **archive.index_info(), "seconds": round(time.monotonic() - started, 3)}
+    emit(shown | ({"differing": differing if as_json else len(differing)} if digests else {}), as_json=as_json)
+    if differing and not as_json:
+        table([{"path": path} for path in differing])
+    return some_failed(bool(differing))
 
 
 @command.command("info")

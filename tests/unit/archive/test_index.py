@@ -15,7 +15,7 @@ from tests.support.folders import quick_folder
 from tests.support.instances import make_instance
 from tests.support.objects import send, send_all, wire_object
 from vna.archive import Archive
-from vna.archive.rebuild import stored_row
+from vna.archive.stored import stored_row
 from vna.errors import ConfigError, StoreError
 from vna.model import Progress, Provenance
 
@@ -136,8 +136,10 @@ def test_without_the_journal_all_but_source_and_time_of_receipt_comes_back(fille
     assert filled.query("SELECT count(source) AS n, count(received_at) AS m FROM instances") == [{"n": 0, "m": 0}]
 
 
-def test_worker_processes_rebuild_the_same(filled: Archive) -> None:
+def test_worker_processes_rebuild_the_same(filled: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     before = rows(filled)
+    monkeypatch.setattr("vna.archive.rebuild._FILES_PER_TASK", 2)
+    monkeypatch.setattr("vna.archive.rebuild._ROWS_PER_COMMIT", 3)
     assert filled.rebuild_index(workers=2) == 6
     assert rows(filled) == before
 
@@ -151,7 +153,10 @@ def test_a_hard_linked_copy_of_the_archive_hides_nothing_from_a_rebuild(filled: 
     assert rows(filled, "source", "received_at") == before
 
 
-def test_objects_that_come_in_while_the_index_is_rebuilt_are_neither_lost_nor_doubled(filled: Archive) -> None:
+def test_objects_that_come_in_while_the_index_is_rebuilt_are_neither_lost_nor_doubled(
+    filled: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vna.archive.rebuild._FILES_PER_TASK", 1)
     sent: list[str] = []
     with filled.sink() as sink:
         send(sink, wire_object(InstanceNumber=50))  # in a segment that stays open
