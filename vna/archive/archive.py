@@ -6,19 +6,22 @@ import json
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from vna.archive.address import Address
 from vna.archive.journal import Journal
+from vna.archive.layout import DESCRIPTION
 from vna.archive.readme import README
 from vna.archive.recovery import Recovered, recover
 from vna.archive.revision_files import revised_studies
 from vna.archive.rows import JournalRow
 from vna.archive.sink import ArchiveSink, Durability, OnReceipt, foresee, now
 from vna.errors import ConfigError, InstanceMissingError, RefusedError
+from vna.executors import Workplace
 from vna.model import Receipt, Report, silent
 from vna.store import SYSTEM, LocalStore, Operations, Store, is_local, is_s3, local_path, open_store
 from vna.store.operations import store_errors
@@ -34,8 +37,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """The format that this release writes and the newest that it reads (docs/store-format.md)."""
-
-DESCRIPTION = "vna-archive.json"
 
 
 class Archive:
@@ -300,13 +301,23 @@ class Archive:
         """Tell how much the archive holds: instances, studies, bytes, and the index's version."""
         return self._index().info()
 
-    def rebuild_index(self, report: Report = silent, *, workers: int = 1) -> int:
+    def rebuild_index(
+        self,
+        report: Report = silent,
+        *,
+        workers: int = 1,
+        cluster: str = "",
+        on_differing: Callable[[str], None] | None = None,
+    ) -> int:
         """Make the index anew from the objects and the journal, and put it in the old one's place; return the number of rows.
 
-        Source and time of receipt come from the journal; without it, everything else comes back.
+        Source and time of receipt come from the journal; without it, everything else comes back. So do digests, unless
+        ``on_differing`` asks for every object to be read to its end: it is called with the path of each that has another digest
+        than the journal's, which stands. ``cluster`` is the address of a Dask scheduler whose workers read the objects.
         """
         self.sweep()
-        return self._index().rebuild(report, workers)
+        place = Workplace(workers, cluster)
+        return self._index().rebuild(Address.of(self), place, report, on_differing)
 
     def write_manifests(self) -> int:
         """Bring the manifests up to date with everything that the journal knows; return how many changed."""
