@@ -189,7 +189,7 @@ JUNK_PATTERNS = (
     r"\bCALIBRATION\b",
     r"\bDUMMY\b",
 )
-"""Words in a patient's name or ID or a study's description that tell of no patient; ``--junk`` replaces them."""
+"""Words in a patient's name or ID or a study's description that tell of no patient; the options of a run may bring others."""
 
 JUNK = define(
     "JUNK",
