@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from vna.errors import InstanceMissingError, StoreError, StoreFullError
+from vna.errors import DigestMismatchError, InstanceMissingError, StoreError, StoreFullError
 from vna.store import LocalStore, Spool, Store, open_store
-from vna.store.repair import replace_damaged
 from vna.store.s3 import S3Store
 
 
@@ -140,6 +139,7 @@ def test_paths_that_leave_the_store_are_refused(store: Store, spool: Spool, path
         lambda: store.put_file(local, path),
         lambda: store.put_bytes(b"x", path),
         lambda: store.replace_bytes(b"x", path),
+        lambda: store.replace_damaged(local, path, ""),
         lambda: store.open(path),
         lambda: store.read_bytes(path),
         lambda: store.exists(path),
@@ -237,15 +237,29 @@ def test_errors_of_the_disk_or_service_become_the_stores_own(
     assert not store.exists("instances/a.dcm")
 
 
+def can_exchange(store: Store) -> bool:
+    """Tell whether the store has a safe way to do it; a plain fsspec file system has none."""
+    return isinstance(store, LocalStore | S3Store)
+
+
 def test_damaged_bytes_are_exchanged_only_while_they_are_the_damaged_ones(store: Store, tmp_path: Path) -> None:
     good = tmp_path / "good"
     good.write_bytes(b"good")
     store.put_bytes(b"rotten", "instances/a.dcm")
-    with pytest.raises(StoreError):
-        replace_damaged(store, good, "instances/a.dcm", hashlib.sha256(b"something else").hexdigest())
+    for other in (hashlib.sha256(b"something else").hexdigest(), ""):
+        with pytest.raises(DigestMismatchError if can_exchange(store) else StoreError):
+            store.replace_damaged(good, "instances/a.dcm", other)
     assert store.read_bytes("instances/a.dcm") == b"rotten"
-    if not isinstance(store, LocalStore | S3Store):
-        pytest.skip("a plain fsspec file system has no way to do it safely, and refuses")
-    replace_damaged(store, good, "instances/a.dcm", hashlib.sha256(b"rotten").hexdigest())
+    if not can_exchange(store):
+        return
+    store.replace_damaged(good, "instances/a.dcm", hashlib.sha256(b"rotten").hexdigest())
     assert store.read_bytes("instances/a.dcm") == b"good"
     assert [path for path in store.list() if not path.startswith("spool/")] == ["instances/a.dcm"]
+
+
+def test_nothing_is_put_in_the_place_of_an_object_that_is_not_there(store: Store, tmp_path: Path) -> None:
+    good = tmp_path / "good"
+    good.write_bytes(b"good")
+    with pytest.raises(InstanceMissingError if can_exchange(store) else StoreError):
+        store.replace_damaged(good, "instances/a.dcm", hashlib.sha256(b"rotten").hexdigest())
+    assert not store.exists("instances/a.dcm")

@@ -14,7 +14,6 @@ from vna.errors import DigestMismatchError
 from vna.model import Provenance, Receipt
 from vna.store import Store
 from vna.store.operations import store_errors
-from vna.store.repair import replace_damaged
 
 
 def keep_damaged(sink: ArchiveSink, store: Store, path: str, damaged: str, code: str) -> Receipt:
@@ -41,6 +40,6 @@ def put_right(store: Store, good: Path, path: str, *, sha256: str, damaged: str)
     if not store.exists(path):
         store.put_file(good, path)
     else:
-        replace_damaged(store, good, path, damaged)
+        store.replace_damaged(good, path, damaged)
     if digest(store, path) != sha256:
         raise DigestMismatchError("the store gives other bytes than were put", hint="examine the disk or the service")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import secrets
 import shutil
@@ -14,12 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from vna.errors import InstanceMissingError, StoreError
+from vna.errors import DigestMismatchError, InstanceMissingError, StoreError
 from vna.store.grouping import GroupCommit
 from vna.store.operations import APPEND_MODE, FILE_MODE, SYSTEM, Operations, store_errors
 from vna.store.port import Readable, checked, replaceable
 
 _PREFIX = "put-"
+_PIECE = 1 << 20
 _SCRATCH_LOCK = "scratch.lock"
 _RENAME_LOCK = "rename.lock"
 _KNOWN_FOLDERS = 50_000
@@ -74,25 +76,38 @@ class LocalStore:
         """See :meth:`vna.store.port.Store.put_file`."""
         checked(path)
         with store_errors("the file could not be stored"), local.open("rb") as source:
-            return self._put(source, path, replace=False)
+            return self._put(source, path, self._name)
 
     def put_stream(self, source: Readable, path: str) -> bool:
         """See :meth:`vna.store.port.Store.put_stream`."""
         checked(path)
         with store_errors("the object could not be stored"):
-            return self._put(source, path, replace=False)
+            return self._put(source, path, self._name)
 
     def put_bytes(self, data: bytes, path: str) -> bool:
         """See :meth:`vna.store.port.Store.put_bytes`."""
         checked(path)
         with store_errors("the object could not be stored"):
-            return self._put(data, path, replace=False)
+            return self._put(data, path, self._name)
 
     def replace_bytes(self, data: bytes, path: str) -> None:
         """See :meth:`vna.store.port.Store.replace_bytes`."""
         replaceable(path)
         with store_errors("the object could not be replaced"):
-            self._put(data, path, replace=True)
+            self._put(data, path, self._exchange)
+
+    def replace_damaged(self, local: Path, path: str, damaged: str) -> None:
+        """See :meth:`vna.store.port.Store.replace_damaged`."""
+
+        def exchange(scratch: Path, target: str) -> bool:
+            if _digest(target) != damaged:
+                raise DigestMismatchError("the object is not the damaged one any more", hint="scrub again")
+            return self._exchange(scratch, target)
+
+        if not self.exists(path):
+            raise InstanceMissingError(f"there is no object under {path}")
+        with store_errors("the damaged object could not be replaced"), local.open("rb") as source:
+            self._put(source, path, exchange)
 
     def came_from(self, local: Path, path: str) -> bool:
         """See :meth:`vna.store.port.Store.came_from`. A local file that is gone was renamed."""
@@ -240,6 +255,10 @@ class LocalStore:
             self._into(target, self._operations.rename, local)
         return True
 
+    def _exchange(self, local: Path, target: str) -> bool:
+        self._into(target, self._operations.rename, local)
+        return True
+
     @contextmanager
     def _locked(self, name: str, kind: int) -> Iterator[None]:
         path = self._scratch / name
@@ -251,33 +270,33 @@ class LocalStore:
         finally:
             os.close(descriptor)
 
-    def _put(self, source: Readable | bytes, path: str, *, replace: bool) -> bool:
+    def _put(self, source: Readable | bytes, path: str, give_name: Callable[[Path, str], bool]) -> bool:
+        """Write a scratch file, durably, and give it its final name; False where ``give_name`` says that it is taken."""
         folder, target = self._target(path)
         with self._locked(_SCRATCH_LOCK, fcntl.LOCK_SH):
-            return self._put_through(self._scratch / f"{_PREFIX}{secrets.token_hex(8)}", source, folder, target, replace=replace)
+            scratch = self._scratch / f"{_PREFIX}{secrets.token_hex(8)}"
+            try:
+                self._write(scratch, source)
+                if not give_name(scratch, target):
+                    return False
+                self._sync_folder(folder)
+            finally:
+                self._operations.unlink(scratch)
+        return True
 
-    def _put_through(self, scratch: Path, source: Readable | bytes, folder: Path, target: str, *, replace: bool) -> bool:
+    def _write(self, scratch: Path, source: Readable | bytes) -> None:
         descriptor = self._operations.create(scratch, FILE_MODE)
         try:
-            try:
-                if isinstance(source, bytes):
-                    self._operations.write(descriptor, source)
-                elif copy_to := getattr(source, "copy_to", None):
-                    copy_to(descriptor)
-                else:
-                    while chunk := source.read(1 << 20):
-                        self._operations.write(descriptor, chunk)
-                self._operations.sync(descriptor)
-            finally:
-                os.close(descriptor)
-            if replace:
-                self._into(target, self._operations.rename, scratch)
-            elif not self._name(scratch, target):
-                return False
-            self._sync_folder(folder)
+            if isinstance(source, bytes):
+                self._operations.write(descriptor, source)
+            elif copy_to := getattr(source, "copy_to", None):
+                copy_to(descriptor)
+            else:
+                while chunk := source.read(_PIECE):
+                    self._operations.write(descriptor, chunk)
+            self._operations.sync(descriptor)
         finally:
-            self._operations.unlink(scratch)
-        return True
+            os.close(descriptor)
 
     def _sync_folder(self, folder: Path) -> None:
         """Force the names in a folder to the disk, once for all threads that ask at the same time.
@@ -317,6 +336,15 @@ class LocalStore:
             first.unlink(missing_ok=True)
             second.unlink(missing_ok=True)
         return True
+
+
+def _digest(path: str) -> str:
+    """Give the SHA-256 of a file, or nothing where it cannot be read."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def free_bytes(folder: Path) -> int:

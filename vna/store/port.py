@@ -27,7 +27,8 @@ class Store(Protocol):
     - **Errors.** StoreFullError when there is no room (nothing was written then), InstanceMissingError for a path that is not
       there, StoreError for everything else that the disk or the service says.
 
-    There is no method that removes or changes an object: removal goes through the archive's audited path only.
+    There is no method that removes an object, and only :meth:`replace_damaged` exchanges one that is written once: removal goes
+    through the archive's audited path only.
     """
 
     url: str
@@ -58,6 +59,14 @@ class Store(Protocol):
 
     def replace_bytes(self, data: bytes, path: str) -> None:
         """Store a small derived object, replacing an earlier one atomically. Raises ValueError under a write-once prefix."""
+
+    def replace_damaged(self, local: Path, path: str, damaged: str) -> None:
+        """Put a copy of ``local`` in the place of an object that was found damaged, atomically and durably.
+
+        For :mod:`vna.archive.repair` alone, which has kept the damaged bytes elsewhere and proved the copy by its digest. It is
+        done only while the SHA-256 of what stands there is ``damaged``, or while it cannot be read if that is empty: raises
+        DigestMismatchError otherwise, and StoreError when the store cannot do it. Whoever reads meanwhile has one or the other.
+        """
 
     def came_from(self, local: Path, path: str) -> bool:
         """Tell whether what stands under ``path`` is this local file, published: after an error, or a crash, nobody may know."""

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 
 import fsspec
 
-from vna.errors import DigestMismatchError, InstanceMissingError
+from vna.errors import DigestMismatchError, InstanceMissingError, StoreError
 from vna.store.operations import store_errors
 from vna.store.port import Readable, checked, replaceable
 
@@ -79,6 +79,11 @@ class FsspecStore:
         replaceable(path)
         with store_errors("the object could not be replaced"):
             self._fs.pipe_file(self._target(path), data)
+
+    def replace_damaged(self, local: Path, path: str, damaged: str) -> None:
+        """See :meth:`vna.store.port.Store.replace_damaged`. No condition can be set for it, so it is refused."""
+        checked(path)
+        raise StoreError("this kind of store cannot exchange damaged bytes", hint="restore the object by hand")
 
     def came_from(self, local: Path, path: str) -> bool:
         """See :meth:`vna.store.port.Store.came_from`. A service does not tell, so the bytes are compared."""

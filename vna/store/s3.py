@@ -109,7 +109,7 @@ class S3Store:
         self._putter().replace(key, Content.of(data))
 
     def replace_damaged(self, local: Path, path: str, damaged: str) -> None:
-        """See :func:`vna.store.repair.replace_damaged`: the exchange is conditional on the ETag of what was read and compared."""
+        """See :meth:`vna.store.port.Store.replace_damaged`: conditional on the ETag of what was read and compared."""
         key = self._key(path)
         putter = self._putter()
         if not putter.capabilities.conditional_replace:
