@@ -4,7 +4,7 @@ Nouns: plan (the studies with due objects), outcome (what the target said to one
 Quarantined objects and variants are never sent.
 """
 
-from vna.forward.plan import ForwardOptions, ForwardPlan, plan
+from vna.forward.plan import ForwardOptions, plan
 from vna.forward.run import ForwardResult, run
 
-__all__ = ["ForwardOptions", "ForwardPlan", "ForwardResult", "plan", "run"]
+__all__ = ["ForwardOptions", "ForwardResult", "plan", "run"]

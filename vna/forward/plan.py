@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from vna.archive import Archive
-from vna.ledger import DueStudy, Ledger
+from vna.ledger import DuePlan, Ledger, plan_due
 from vna.model import Node
 
 
@@ -25,38 +24,10 @@ class ForwardOptions:
     first_wait_s: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardPlan:
-    """The studies with objects that are due at a target. ``digests`` are the objects that were chosen; None: whatever is due."""
-
-    node: str
-    studies: tuple[DueStudy, ...]
-    digests: frozenset[str] | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Give what ``vna forward --dry-run --json`` prints."""
-        return {
-            "node": self.node,
-            "studies": len(self.studies),
-            "instances": sum(study.instances for study in self.studies),
-            "bytes": sum(study.bytes for study in self.studies),
-            "plan": [
-                {"StudyInstanceUID": study.study_instance_uid, "instances": study.instances, "bytes": study.bytes}
-                for study in self.studies
-            ],
-        }
-
-
-def plan(archive: Archive, ledger: Ledger, node: Node, options: ForwardOptions | None = None) -> ForwardPlan:
+def plan(archive: Archive, ledger: Ledger, node: Node, options: ForwardOptions | None = None) -> DuePlan:
     """Say which studies would be sent: their fileable objects without a final outcome at the node.
 
     Raises ConfigError for a condition that cannot be understood.
     """
-    options = options or ForwardOptions()
     ledger.catch_up(archive)
-    digests: frozenset[str] | None = None
-    if options.where or options.studies:
-        rows = archive.select(options.where or None, options.studies, ("sha256",))
-        digests = frozenset(str(row["sha256"]) for row in rows)
-    due = ledger.outcomes.due_forward(node.name, digests=digests)
-    return ForwardPlan(node.name, tuple(due[: options.limit or None]), digests)
+    return plan_due(archive, node.name, ledger.outcomes.due_forward, options or ForwardOptions())

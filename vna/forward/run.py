@@ -12,9 +12,9 @@ from vna.dimse.lanes import Lanes
 from vna.dimse.retry import Patience
 from vna.dimse.send import connection_code
 from vna.errors import LockedError, PeerError
-from vna.forward.plan import ForwardOptions, ForwardPlan, plan
+from vna.forward.plan import ForwardOptions, plan
 from vna.forward.sending import Sending, Sent
-from vna.ledger import Ledger, Work, Worked
+from vna.ledger import DuePlan, Ledger, Work, Worked
 from vna.model import Local, Node, Progress, Report, silent
 from vna.schedule import MOST
 
@@ -96,7 +96,7 @@ class _Forward:
         self._unsent: dict[str, int] = {}
         self._studies = self._seen = self._locked = self._bytes = 0
 
-    def run(self, planned: ForwardPlan) -> None:
+    def run(self, planned: DuePlan) -> None:
         """Send what is planned, and raise what stopped the run."""
         due = planned.studies
         sizes = {study.study_instance_uid: study.instances for study in due}

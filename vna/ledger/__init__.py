@@ -8,16 +8,18 @@ Coordinators alone open the ledger; receivers write the archive's journal, from 
 """
 
 from vna.ledger.accounts import Status, Unmigrated
+from vna.ledger.due import DuePlan, DueStudy, plan_due
 from vna.ledger.expected import SOURCE_CODES, ExpectedInstance, StudyCount
 from vna.ledger.leases import Lease
 from vna.ledger.ledger import Ledger
 from vna.ledger.objects import JournalRow, StoredObject
-from vna.ledger.outcomes import DueStudy, SentObject, TargetRow
+from vna.ledger.outcomes import SentObject, TargetRow
 from vna.ledger.sources import InventoryRun, ListedSeries, ListedStudy, Recorded, Window
 from vna.ledger.work import Work, Worked
 
 __all__ = [
     "SOURCE_CODES",
+    "DuePlan",
     "DueStudy",
     "ExpectedInstance",
     "InventoryRun",
@@ -36,4 +38,5 @@ __all__ = [
     "Window",
     "Work",
     "Worked",
+    "plan_due",
 ]

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, case, exists, func, insert, select, update
 
 from vna.ledger.database import Database, now
+from vna.ledger.due import DueStudy
 from vna.ledger.leases import Lease, check
 from vna.ledger.objects import FILEABLE, StoredObject, batches, stored_object
 from vna.ledger.tables import certificates, objects, outcomes
@@ -36,15 +37,6 @@ Revisions = Mapping[str, int]
 """Digest -> the revision that the object was in; what is not named was as received."""
 
 _AS_RECEIVED: Revisions = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class DueStudy:
-    """A study with objects that are due at a stage, and how many bytes they are."""
-
-    study_instance_uid: str
-    instances: int
-    bytes: int
 
 
 @dataclass(frozen=True, slots=True)

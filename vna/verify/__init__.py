@@ -5,9 +5,9 @@ compared, where not all are), bound (the largest share of differing instances th
 result, sealed by its digest).
 """
 
-from vna.verify.plan import VerifyOptions, VerifyPlan, plan
+from vna.verify.plan import VerifyOptions, plan
 from vna.verify.run import VerifyResult, run
 from vna.verify.study import VERIFY_CODES
 from vna.verify.target import Way
 
-__all__ = ["VERIFY_CODES", "VerifyOptions", "VerifyPlan", "VerifyResult", "Way", "plan", "run"]
+__all__ = ["VERIFY_CODES", "VerifyOptions", "VerifyResult", "Way", "plan", "run"]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from vna.archive import Archive
-from vna.ledger import DueStudy, Ledger
+from vna.ledger import DuePlan, Ledger, plan_due
 from vna.model import Node
 from vna.verify.target import SETTLE_S, Way
 
@@ -29,38 +28,10 @@ class VerifyOptions:
     settle_s: float = SETTLE_S
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyPlan:
-    """The studies with objects that are due. ``digests`` are the objects that were chosen; None: whatever is there."""
-
-    node: str
-    studies: tuple[DueStudy, ...]
-    digests: frozenset[str] | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Give what ``vna verify --dry-run --json`` prints."""
-        return {
-            "node": self.node,
-            "studies": len(self.studies),
-            "instances": sum(study.instances for study in self.studies),
-            "bytes": sum(study.bytes for study in self.studies),
-            "plan": [
-                {"StudyInstanceUID": study.study_instance_uid, "instances": study.instances, "bytes": study.bytes}
-                for study in self.studies
-            ],
-        }
-
-
-def plan(archive: Archive, ledger: Ledger, node: Node, options: VerifyOptions | None = None) -> VerifyPlan:
+def plan(archive: Archive, ledger: Ledger, node: Node, options: VerifyOptions | None = None) -> DuePlan:
     """Say which studies would be verified: those with objects that were sent to the node and not found equal there.
 
     Raises ConfigError for a condition that cannot be understood.
     """
-    options = options or VerifyOptions()
     ledger.catch_up(archive)
-    digests: frozenset[str] | None = None
-    if options.where or options.studies:
-        rows = archive.select(options.where or None, options.studies, ("sha256",))
-        digests = frozenset(str(row["sha256"]) for row in rows)
-    due = ledger.outcomes.due_verify(node.name, digests=digests)
-    return VerifyPlan(node.name, tuple(due[: options.limit or None]), digests)
+    return plan_due(archive, node.name, ledger.outcomes.due_verify, options or VerifyOptions())

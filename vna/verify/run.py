@@ -12,12 +12,12 @@ from typing import Any
 from vna.archive import Archive
 from vna.dimse.retry import Patience
 from vna.errors import LockedError, PeerError
-from vna.ledger import Ledger, TargetRow, Work, Worked
+from vna.ledger import DuePlan, Ledger, TargetRow, Work, Worked
 from vna.model import Local, Node, Progress, Report, silent
 from vna.verify.bounds import sample_of, upper_bound
 from vna.verify.certificate import Tally, digest_of, tally, write_certificate
 from vna.verify.comparing import Comparer
-from vna.verify.plan import VerifyOptions, VerifyPlan, plan
+from vna.verify.plan import VerifyOptions, plan
 from vna.verify.study import Checked, Choice, verify_study
 from vna.verify.target import Target
 
@@ -108,7 +108,7 @@ class _Verification:
         self._closed_ways: dict[str, str] = {}
         self._seen = self._checked = self._changes = self._failed = self._locked = 0
 
-    def run(self, planned: VerifyPlan, local: Local) -> None:
+    def run(self, planned: DuePlan, local: Local) -> None:
         """Verify the planned studies, and raise what stopped the run."""
         total = len(planned.studies)
         choice = Choice(planned.digests, self._sample(planned))
@@ -134,7 +134,7 @@ class _Verification:
         if self._locked == total:
             raise LockedError(f"other runs verify at {self._node.name} already", hint="let them end, or name other studies")
 
-    def _sample(self, planned: VerifyPlan) -> frozenset[str] | None:
+    def _sample(self, planned: DuePlan) -> frozenset[str] | None:
         if self._options.sample is None:
             return None
         due = self._ledger.outcomes.digests_due_verify(self._node.name)
@@ -162,7 +162,7 @@ class _Verification:
 
     # -- the certificate
 
-    def certify(self, planned: VerifyPlan, started: float) -> VerifyResult:
+    def certify(self, planned: DuePlan, started: float) -> VerifyResult:
         """Add up the chosen rows, issue a certificate unless the last one says the same, and make the result."""
         sums = tally(row for row in self._ledger.outcomes.at_target(self._node.name) if _is_chosen(row, planned))
         bound = upper_bound(sums.compared, sums.states["different"], sums.expected)
@@ -216,7 +216,7 @@ class _Verification:
         return ", ".join(parts) or f"everything that was forwarded to {self._node.name}"
 
 
-def _is_chosen(row: TargetRow, planned: VerifyPlan) -> bool:
+def _is_chosen(row: TargetRow, planned: DuePlan) -> bool:
     return planned.digests is None or row.sha256 in planned.digests
 
 
