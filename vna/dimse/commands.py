@@ -158,20 +158,45 @@ def store_request(sop_class_uid: str, sop_instance_uid: str, message_id: int) ->
     return b"".join((_GROUP_LENGTH_HEAD, (len(head) + len(tail) + len(value)).to_bytes(4, "little"), head, tail, value))
 
 
+_STORED_TAIL = struct.Struct("<HHIHHHIHHHIHHHI")
+"""Message ID Being Responded To, Command Data Set Type and Status, and the head of Affected SOP Instance UID."""
+
+
+@lru_cache(maxsize=256)
+def _stored_head(sop_class: bytes) -> bytes:
+    """Build what stands before the Message ID of a C-STORE response: alike for one object after the other."""
+    before = _ELEMENT.pack(0, AFFECTED_SOP_CLASS_UID, len(sop_class)) + sop_class
+    return before + _ELEMENT.pack(0, COMMAND_FIELD, 2) + us(C_STORE_RQ | RESPONSE)
+
+
 def response(request: Command, status: int) -> bytes:
     """Encode the response to ``request`` without a data set, echoing its UIDs as they came (PS3.7 9.3)."""
-    elements = {MESSAGE_ID_RESPONDED_TO: us(request.number(MESSAGE_ID)), STATUS: us(status)}
-    for number in (AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID):
-        if number in request.elements:
-            elements[number] = request.elements[number]
-    return encode(request.field | RESPONSE, elements, data_set=False)
+    field, message_id = request.field, request.number(MESSAGE_ID)
+    sop_class = request.elements.get(AFFECTED_SOP_CLASS_UID)
+    sop_instance = request.elements.get(AFFECTED_SOP_INSTANCE_UID)
+    if field == C_STORE_RQ and sop_class is not None and sop_instance is not None:
+        head = _stored_head(sop_class)
+        tail = _STORED_TAIL.pack(
+            *(0, MESSAGE_ID_RESPONDED_TO, 2, message_id),
+            *(0, COMMAND_DATA_SET_TYPE, 2, NO_DATA_SET),
+            *(0, STATUS, 2, status),
+            *(0, AFFECTED_SOP_INSTANCE_UID, len(sop_instance)),
+        )
+        length = len(head) + len(tail) + len(sop_instance)
+        return b"".join((_GROUP_LENGTH_HEAD, length.to_bytes(4, "little"), head, tail, sop_instance))
+    echoed = {AFFECTED_SOP_CLASS_UID: sop_class, AFFECTED_SOP_INSTANCE_UID: sop_instance}
+    elements = {number: value for number, value in echoed.items() if value is not None}
+    elements |= {MESSAGE_ID_RESPONDED_TO: us(message_id), STATUS: us(status)}
+    return encode(field | RESPONSE, elements, data_set=False)
 
 
 def fragments(data: bytes, context_id: int, kind: int, max_pdu: int) -> bytes:
     """Frame a short command or identifier as P-DATA-TF PDUs of at most ``max_pdu`` bytes (0 = no limit)."""
     size = max((max_pdu or len(data) + 6) - 6, 2) & ~1
+    if len(data) <= size:
+        return P_DATA_HEADER.pack(P_DATA_TF, len(data) + 6, len(data) + 2, context_id, kind | LAST) + data
     pieces = []
-    for start in range(0, max(len(data), 1), size):
+    for start in range(0, len(data), size):
         piece = data[start : start + size]
         last = LAST if start + size >= len(data) else 0
         pieces.append(P_DATA_HEADER.pack(P_DATA_TF, len(piece) + 6, len(piece) + 2, context_id, kind | last) + piece)

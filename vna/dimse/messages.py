@@ -69,7 +69,7 @@ class MessageStream:
         end = time.monotonic() + idle_s
         while True:
             try:
-                self._wire.need(1)
+                self._wire.fill(between_messages=True)
             except TimedOut:
                 if time.monotonic() >= end:
                     raise

@@ -1,7 +1,9 @@
 """The socket under an association: blocking, bounded, with a deadline for every read.
 
-Nagle's algorithm is switched off on both ends and delayed acknowledgement re-disabled before each read (TCP_QUICKACK does not
-last): a peer that writes a PDU's header and body in two calls and leaves Nagle on would else stall 40 ms for each object.
+Nagle's algorithm is switched off on our end. A peer that leaves it on and writes a PDU's header and body in two calls waits 40 ms
+for a delayed acknowledgement, object after object. Where a read inside a message takes that long, delayed acknowledgement is
+disabled again before each read from then on (TCP_QUICKACK does not last); for any other peer the acknowledgements would cost more
+than all that we compute for a PDU.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from vna.dimse.pdus import Aborted, ConnectionLost, ProtocolError, TimedOut
 
 BUFFER_BYTES: Final = 256 << 10
 _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)
+_STALL_S: Final = 0.02  # half of what a delayed acknowledgement takes at least
 _TIMEVAL = struct.Struct("@ll")
 _IOV_MAX: Final = 1000
 
@@ -37,12 +40,13 @@ class Wire:
     are valid until the next ``need`` or ``fill``. Every method raises a subclass of AssociationEnd when the connection is over.
     """
 
-    __slots__ = ("_buffer", "_plain", "_quick", "deadline", "have", "position", "sock", "view")
+    __slots__ = ("_buffer", "_can_be_quick", "_is_quick", "_plain", "deadline", "have", "position", "sock", "view")
 
     def __init__(self, sock: socket.socket, *, timeout_s: float, buffer_bytes: int = BUFFER_BYTES, received: bytes = b"") -> None:
         self.sock = sock
         self._plain = not isinstance(sock, ssl.SSLSocket)
-        self._quick = _QUICKACK is not None and sock.family in (socket.AF_INET, socket.AF_INET6)
+        self._is_quick = False
+        self._can_be_quick = _QUICKACK is not None and sock.family in (socket.AF_INET, socket.AF_INET6)
         self._buffer = bytearray(max(buffer_bytes, len(received)))
         self.view = memoryview(self._buffer)
         self.view[: len(received)] = received
@@ -66,11 +70,13 @@ class Wire:
         while self.have - self.position < count:
             self.fill()
 
-    def fill(self, due: int = 0) -> None:
+    def fill(self, due: int = 0, *, between_messages: bool = False) -> None:
         """Read what is there, at least one byte. Raises TimedOut for silence and past ``deadline``.
 
         ``due`` bytes are known to come: they are waited for in the kernel, which saves a thousand wake-ups on a large object.
+        ``between_messages`` the peer may take its time.
         """
+        began = time.monotonic()
         position, have = self.position, self.have
         if position == have:
             self.position = have = 0
@@ -82,7 +88,7 @@ class Wire:
             self.view[:have] = rest
             self.position = 0
         try:
-            if self._quick:
+            if self._is_quick:
                 self.sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)  # type: ignore[arg-type]
             if due and self._plain:
                 count = self.sock.recv_into(self.view[have : have + due], 0, socket.MSG_WAITALL)
@@ -96,7 +102,10 @@ class Wire:
         if not count:
             raise ConnectionLost("the peer closed the connection")
         self.have = have + count
-        if time.monotonic() > self.deadline:
+        now = time.monotonic()
+        if now - began > _STALL_S and not between_messages:
+            self._is_quick = self._can_be_quick
+        if now > self.deadline:
             raise TimedOut("the peer was too slow")
 
     def take(self, count: int) -> bytes:
@@ -123,7 +132,12 @@ class Wire:
 
     def send(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of ``data``."""
-        self.send_parts([data])
+        try:
+            self.sock.sendall(data)
+        except (BlockingIOError, TimeoutError) as exc:
+            raise TimedOut("the peer took nothing for too long") from exc
+        except OSError as exc:
+            raise ConnectionLost(f"the connection was lost ({exc.strerror or type(exc).__name__})") from exc
 
     def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
         """Send all parts in order, gathered into as few writes as the system allows."""

@@ -139,3 +139,12 @@ def test_a_store_request_is_what_the_general_encoder_makes(sop_instance_uid: str
     }
     expected = commands.encode(commands.C_STORE_RQ, values, data_set=True)
     assert commands.store_request("1.2.840.10008.5.1.4.1.1.2", sop_instance_uid, 65535) == expected
+
+
+@pytest.mark.parametrize("status", [0, 0xA700])
+@pytest.mark.parametrize("value", [b"1.2.3 ", b"", b"1.2.840.113619.2.404.3.1.5\0", b"odd"])
+def test_a_store_response_is_what_the_general_encoder_makes(value: bytes, status: int) -> None:
+    uids = {commands.AFFECTED_SOP_CLASS_UID: value, commands.AFFECTED_SOP_INSTANCE_UID: value + b"\0"}
+    request = commands.Command({**uids, commands.COMMAND_FIELD: commands.us(1), commands.MESSAGE_ID: commands.us(65535)})
+    echoed = {commands.MESSAGE_ID_RESPONDED_TO: commands.us(65535), commands.STATUS: commands.us(status), **uids}
+    assert commands.response(request, status) == commands.encode(0x8001, echoed, data_set=False)
