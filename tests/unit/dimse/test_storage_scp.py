@@ -104,10 +104,17 @@ def test_what_the_sink_cannot_keep_is_refused_and_the_association_goes_on(hook: 
 
 def test_an_object_that_breaks_off_is_dropped_and_never_committed() -> None:
     sink = MemorySink()
-    with storage_scp(LOCAL, sink, port=0) as scp, RawPeer(scp.port) as peer:
+    ended = threading.Event()
+
+    def note(event: Event) -> None:
+        if event.kind is EventKind.CLOSED:
+            ended.set()
+
+    with storage_scp(LOCAL, sink, port=0, on_event=note) as scp, RawPeer(scp.port) as peer:
         peer.associate()
         peer.send(p_data(store_request("1.2"), 1, COMMAND) + p_data(bytes(4000), 1, 0))
         peer.sock.close()
+        assert ended.wait(60), "a receiver that stops now may leave the request unread"
     assert sink.aborted == ["1.2"]
     assert not sink.arrived
 
