@@ -264,6 +264,10 @@ class Archive:
         self.sweep()
         return self._index().sync()
 
+    def prepare_index(self) -> None:
+        """Import what the index needs: it takes long, so whoever waits for a network may have it done meanwhile."""
+        self._index()
+
     def sync_revisions(self) -> int:
         """Take every revision into the index that it does not show yet; return how many. Safe to repeat."""
         return self._index().sync_revisions()

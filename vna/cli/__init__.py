@@ -6,6 +6,7 @@ prints, configures logging or ends the process.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import sys
@@ -51,6 +52,9 @@ Exit codes:
   21   a guard refused; the message names the way out
   130  interrupted
 """
+
+_COLLECT_AFTER = 20_000
+"""So many new objects make the collector of cycles look at them: with Python's own 700 it is busy with what an import makes."""
 
 
 class LazyGroup(click.Group):
@@ -105,7 +109,10 @@ def _quotes_no_values(record: logging.LogRecord) -> bool:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with the exit code that the outcome calls for."""
-    sys.exit(run(args))
+    gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
+    code = run(args)
+    gc.freeze()  # the process ends: nobody need look once more for cycles in all that was imported
+    sys.exit(code)
 
 
 def run(args: Sequence[str] | None = None) -> int:

@@ -59,7 +59,6 @@ def command(
             return 0
         with progress("pull", quiet=as_json) as report:
             result = run(archive, ledger, peer, config.local, options, report)
-    archive.sync_index()
     emit(result.as_json(), as_json=as_json, title=f"pulled from {node}")
     if not as_json and not result.studies and not result.locked:
         click.echo("nothing to do: the archive holds all that the inventory lists, or it was given up with a reason")

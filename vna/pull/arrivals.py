@@ -10,7 +10,8 @@ import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from vna.errors import StoreError, StoreFullError, VnaError
@@ -19,6 +20,7 @@ from vna.schedule import Pace
 
 _INTERVALS = 20
 _PATIENCE = 4
+_LOOK_S = 0.1
 
 
 @dataclass(slots=True)
@@ -26,7 +28,7 @@ class Job:
     """The arrivals of one study under way.
 
     ``wanted`` are the SOP Instance UIDs that were asked for, ``expected`` those still waited for, ``refused`` those that our own
-    store did not take.
+    store did not take. ``began_at`` is when it was last asked for.
     """
 
     study_instance_uid: str
@@ -47,11 +49,18 @@ class Job:
 
 
 class Arrivals:
-    """Sorts receipts to the jobs under way, and tells the pace how quickly they come. Thread-safe."""
+    """Sorts receipts to the jobs under way, and tells the pace how quickly they come. Thread-safe.
+
+    The pace says how many retrieves there are at once (:meth:`asking`). Jobs may be more: one is written down or prepared while
+    another is on its way.
+    """
 
     def __init__(self, pace: Pace | None = None) -> None:
         self._pace = pace or Pace()
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        self._has_place = threading.Condition(lock)
+        self._asking = 0
         self._by_study: dict[str, Job] = {}
         self._by_instance: dict[str, Job] = {}
         self._is_ending = False
@@ -75,6 +84,21 @@ class Arrivals:
                 if self._by_instance.get(uid) is job:
                     del self._by_instance[uid]
 
+    @contextmanager
+    def asking(self, job: Job) -> Iterator[None]:
+        """Retrieve something of a job within the block, which waits for a place; when all is ending it waits for none."""
+        with self._changed:
+            while self._asking >= self._pace.target and not self.is_ending:
+                self._has_place.wait(_LOOK_S)
+            self._asking += 1
+            job.began_at = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._asking -= 1
+                self._has_place.notify()
+
     def add(self, receipt: Receipt) -> None:
         """Take a receipt."""
         with self._changed:
@@ -91,9 +115,9 @@ class Arrivals:
                 owner.expected.discard(receipt.sop_instance_uid)
             job.receipts.append(receipt)
             now = time.monotonic()
-            seconds = now - (job.times[-1] if job.times else job.began_at)
+            seconds = now - (max(job.times[-1], job.began_at) if job.times else job.began_at)
             job.times.append(now)
-            self._pace.settled(now, receipt.size, seconds, len(self._by_study))
+            self._learn(now, receipt.size, seconds)
             self._changed.notify_all()
 
     def came_elsewhere(self, job: Job, instances: int) -> None:
@@ -101,7 +125,13 @@ class Arrivals:
         now = time.monotonic()
         with self._changed:
             for _ in range(instances):
-                self._pace.settled(now, 0, (now - job.began_at) / instances, len(self._by_study))
+                self._learn(now, 0, (now - job.began_at) / instances)
+
+    def _learn(self, now: float, size: int, seconds: float) -> None:
+        before = self._pace.target
+        self._pace.settled(now, size, seconds, max(self._asking, 1))
+        if self._pace.target > before:
+            self._has_place.notify_all()
 
     def refuse(self, sop_instance_uid: str, error: VnaError) -> None:
         """Note that our store did not take an object. A full store ends the run; the first such error is kept."""
@@ -118,6 +148,7 @@ class Arrivals:
         with self._changed:
             self._is_ending = True
             self._changed.notify_all()
+            self._has_place.notify_all()
 
     @property
     def is_ending(self) -> bool:

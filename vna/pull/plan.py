@@ -17,7 +17,7 @@ class PullOptions:
     """What to pull and how. ``settle_s`` is how long silence must last before what did not come counts as not sent.
 
     ``where`` is a condition over what the inventory listed (:data:`vna.ledger.selection.COLUMNS`); ``retry_missing`` asks again
-    for what earlier runs gave up. ``workers`` is the most studies at once; 0: as many as the source takes well.
+    for what earlier runs gave up. ``workers`` is the most retrieves at once; 0: as many as the source takes well.
     """
 
     method: Method = Method.MOVE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -84,6 +85,7 @@ def run(
     started = time.monotonic()
     due = plan(archive, ledger, node, options).studies
     if not due:
+        archive.sync_index()
         return PullResult(node.name, seconds=time.monotonic() - started)
     pull = _Pull(archive, ledger, node, local, options, report)
     pull.run(due)
@@ -111,6 +113,9 @@ class _Pull:
         """Pull the studies, and raise what stopped the run."""
         options = self._options
         with self._archive.sink() as sink, ExitStack() as stack:
+            preparing = threading.Thread(target=self._archive.prepare_index, name="prepare-index")
+            preparing.start()
+            stack.callback(preparing.join)
             told = self._arrivals.sink(sink)
             is_move = options.method is Method.MOVE
             listening = stack.enter_context(Listening(self._archive, self._node, self._local, told)) if is_move else None
@@ -144,16 +149,8 @@ class _Pull:
             unsolicited=sum(one.unsolicited for one in pulled) + self._arrivals.unsolicited,
             quarantined=sum(one.quarantined for one in pulled),
             locked=self._locked,
-            problems=self._problems(done),
+            problems=self._ledger.expected.reasons(self._node.name, done),
         )
-
-    def _problems(self, studies: Sequence[str]) -> dict[str, int]:
-        problems: dict[str, int] = {}
-        for uid in studies:
-            for instance in self._ledger.expected.of_study(self._node.name, uid):
-                if instance.code and not instance.sha256:
-                    problems[instance.code] = problems.get(instance.code, 0) + 1
-        return problems
 
     def _work(self, context: Context, due: Sequence[StudyCount]) -> None:
         def take(worked: Worked[Pulled]) -> bool:
@@ -168,7 +165,9 @@ class _Pull:
                 context.listening.stop()
 
         work = Work(self._ledger.leases, STAGE, self._node.name, lambda lease: pull_study(context, lease), take, give_up)
-        work.run((study.study_instance_uid for study in due), self._options.workers or MOST, lambda: self._pace.target)
+        # One study more than there are retrieves, so that none waits for the ledger between two studies.
+        uids = (study.study_instance_uid for study in due)
+        work.run(uids, (self._options.workers or MOST) + 1, lambda: self._pace.target + 1)
 
     def _take(self, worked: Worked[Pulled]) -> None:
         self._seen += 1

@@ -33,6 +33,10 @@ POSTPONEMENTS = 3
 _STOP_S = 5.0
 _ANNOUNCING_S = 5.0
 _ASKING_S = 0.05
+_LEAST_S = 0.0003
+"""What an object takes at the least."""
+
+_LONGEST_S = 0.1
 _USUAL_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.1",  # Computed Radiography Image Storage
     "1.2.840.10008.5.1.4.1.1.1.1",  # Digital X-Ray Image Storage - For Presentation
@@ -206,7 +210,7 @@ class Source:
 
     def _ask(self, request: Request, sop_class_uids: Iterable[str]) -> RetrieveResult:
         if self._method is Method.MOVE:
-            return move(self._node, self._local, request.keys(), on_pending=self._check)
+            return move(self._node, self._local, request.keys(), on_pending=self._check_now_and_then)
         provenance = Provenance(
             source=self._node.name,
             calling_ae_title=self._node.ae_title,
@@ -215,6 +219,14 @@ class Source:
         )
         classes = sorted({uid for uid in sop_class_uids if uid}) or _USUAL_CLASSES
         return get(self._node, self._local, request.keys(), classes, self._sink, provenance, on_pending=self._check)
+
+    def _check_now_and_then(self, progress: SubOperations) -> None:
+        """Leave the next answers where they are for as long as the rest takes at the least.
+
+        A source may answer after each object; who reads each of these answers at once takes the interpreter from the objects.
+        """
+        if self._stopped.wait(min(progress.remaining * _LEAST_S, _LONGEST_S)):
+            raise StoppedError
 
     def _check(self, _progress: SubOperations) -> None:
         if self._stopped.is_set():

@@ -95,6 +95,8 @@ class _Study:
         self._expected = expected
         self._job = job
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")[:19]
+        self._rest = [one for one in expected if not one.sha256]
+        self._taken = 0
         self._made: set[Request] = set()
         self._reasons: dict[str, str] = {}
 
@@ -109,9 +111,9 @@ class _Study:
             error = exc
         self._settle(())
         if error is not None:
-            self._reasons |= dict.fromkeys((one.sop_instance_uid for one in self._outstanding()), "PEER")
+            self._reasons |= dict.fromkeys((one.sop_instance_uid for one in self._rest), "PEER")
         self._match_by_instance()
-        rest = self._outstanding()
+        rest = self._rest
         if not self._arrivals.is_ending:
             self._ledger.expected.record(self._lease, [(_ref(one), self._outcome(one)) for one in rest])
         stored = [receipt for receipt in self._job.receipts if receipt.state != _DUPLICATE]
@@ -129,7 +131,7 @@ class _Study:
         if not self._ledger.sources.is_open(self._lease.node, self._lease.study_instance_uid):
             return
         request = Request(self._lease.study_instance_uid)
-        self._settle([self._request(request, self._outstanding())], until_quiet=True)
+        self._settle([self._request(request, self._rest)], until_quiet=True)
         if not self._arrivals.is_ending:
             self._ledger.sources.mark_asked(self._lease)
 
@@ -137,7 +139,7 @@ class _Study:
         """Ask for the study, then for what did not come, in smaller and smaller pieces. Raises PeerError and StoppedError."""
         source = self._context.source
         while not self._arrivals.is_ending and not self._has_other_uids():
-            outstanding = [one for one in self._outstanding() if self._reasons.get(one.sop_instance_uid) != _HOPELESS]
+            outstanding = [one for one in self._rest if self._reasons.get(one.sop_instance_uid) != _HOPELESS]
             if not outstanding:
                 return
             requests = ladder(self._expected, outstanding, self._made, knows_images=source.knows_images)
@@ -152,7 +154,8 @@ class _Study:
     def _request(self, request: Request, outstanding: Sequence[ExpectedInstance]) -> Answered:
         named = [instance for instance in outstanding if request.names(instance)]
         self._made.add(request)
-        answered = self._context.source.retrieve(request, (instance.sop_class_uid for instance in named))
+        with self._arrivals.asking(self._job):
+            answered = self._context.source.retrieve(request, (instance.sop_class_uid for instance in named))
         for instance in named:
             self._reasons[instance.sop_instance_uid] = _reason(instance, answered)
         return answered
@@ -184,18 +187,23 @@ class _Study:
     def _journal_says(self) -> set[str]:
         """Read the journal that another process writes, and name what is outstanding still."""
         self._context.journal.absorb(not_before_s=POLL_S / 2)
-        return {instance.sop_instance_uid for instance in self._outstanding()}
+        self._look()
+        return {instance.sop_instance_uid for instance in self._rest}
 
     def _take_receipts(self) -> None:
         """Tell the ledger what came; a duplicate that it does not know yet makes it read the journal."""
-        receipts = list(self._job.receipts)
+        receipts = self._job.receipts[self._taken :]
         self._ledger.objects.add(receipts, self._lease.node)
         if any(receipt.state == _DUPLICATE and not self._ledger.objects.knows(receipt.sha256) for receipt in receipts):
             self._context.journal.absorb()
+        self._taken += len(receipts)
+        self._look()
 
-    def _outstanding(self) -> list[ExpectedInstance]:
-        found = self._ledger.expected.of_study(self._lease.node, self._lease.study_instance_uid)
-        return [instance for instance in found if not instance.sha256 and _is_wanted(instance, self._context)]
+    def _look(self) -> None:
+        """See what is outstanding still; what has an object keeps it, so that nothing is looked up where all have one."""
+        if self._rest:
+            found = self._ledger.expected.outstanding_of(self._lease.node, self._lease.study_instance_uid)
+            self._rest = [instance for instance in found if _is_wanted(instance, self._context)]
 
     def _has_other_uids(self) -> bool:
         """Say whether the source sends as much as it lists, but under other UIDs: asking again would only bring more of that."""
@@ -204,8 +212,10 @@ class _Study:
 
     def _match_by_instance(self) -> None:
         """Let an object stand for an instance that came under another series or study than was listed."""
+        if not self._rest:
+            return
         received = {receipt.sha256 for receipt in self._job.receipts}
-        for instance in self._outstanding():
+        for instance in self._rest:
             for candidate in self._ledger.objects.named(instance.sop_instance_uid):
                 is_new = candidate.source == self._lease.node and candidate.received_at[:19] >= self._started_at
                 if candidate.status == "variant" or not (candidate.sha256 in received or is_new):
@@ -216,6 +226,7 @@ class _Study:
                 how = "series" if candidate.study_instance_uid == instance.study_instance_uid else "study"
                 self._ledger.expected.match(self._lease, {_ref(instance): candidate.sha256}, how)
                 break
+        self._look()
 
     def _outcome(self, instance: ExpectedInstance) -> Outcome:
         code = self._reasons.get(instance.sop_instance_uid, "NOT_SENT")
