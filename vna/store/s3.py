@@ -7,10 +7,12 @@ verified by reading back. Large ones go up in parts that nobody sees before the 
 from __future__ import annotations
 
 import hashlib
+import logging
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,11 +20,14 @@ from botocore.exceptions import FlexibleChecksumError
 
 from vna.errors import ConfigError, DigestMismatchError, InstanceMissingError, StoreError
 from vna.store.operations import store_errors
-from vna.store.port import Readable, checked, replaceable
+from vna.store.port import WRITE_ONCE, Readable, checked, replaceable
 from vna.store.s3_client import Connection, MissingError, Retry, connect
 from vna.store.s3_file import open_object
 from vna.store.s3_probe import probe
 from vna.store.s3_put import SHA256, Capabilities, Content, Putter, has_token
+from vna.store.s3_sweep import give_up_idle
+
+log = logging.getLogger(__name__)
 
 PROTOCOLS = ("s3://", "s3a://")
 
@@ -62,12 +67,21 @@ class S3Store:
     def probe(self) -> Capabilities:
         """Find out, once, what the service does. Raises RefusedError, naming it, where an archive cannot rest on that.
 
-        The first write does it by itself. It puts a few small objects below ``spool/`` and removes them.
+        The first write does it by itself. It puts a few small objects below ``spool/`` and removes them, and gives up the
+        unfinished uploads of writers that died.
         """
         with self._probing:
             if self._found is None:
                 self._found = probe(self._connection, f"{self._root}{_PROBES}")
+                try:
+                    self.sweep()
+                except StoreError as exc:
+                    log.warning("%s", exc)  # what is left costs money and nothing else
             return self._found
+
+    def sweep(self, before: datetime | None = None) -> int:
+        """Give up uploads in parts that nothing was added to since ``before`` (default: for a day); say how many there were."""
+        return give_up_idle(self._connection, self._root, (*WRITE_ONCE, _PROBES), before)
 
     # -- writing
 
