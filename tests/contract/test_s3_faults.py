@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from benchmarks.faults import storm
 from tests.support.s3 import S3Service
 from tests.support.s3_proxy import Fault, Request, S3Proxy, s3_proxy
 from vna.errors import ConfigError, DigestMismatchError, RefusedError, StoreError, StoreFullError
 from vna.store.s3 import Retry, S3Store
 
 QUICK = Retry(attempts=6, first_wait_s=0.001, longest_wait_s=0.01)
-PATIENT = Retry(first_wait_s=0.001, longest_wait_s=0.01)
 PART = 5 << 20
-STORM = int(os.environ.get("VNA_STORM", "40"))
-"""Names in the storm; each is put four times and read. ``VNA_STORM=4000`` makes 20,000 operations of it."""
+STORM = 160
 
-BEFORE = [Fault.INTERNAL_ERROR, Fault.SLOW_DOWN, Fault.REFUSE_CONNECTION]
+BEFORE = [Fault.INTERNAL_ERROR, Fault.SLOW_DOWN, Fault.REFUSE_CONNECTION, Fault.CUT_UPLOAD]
 AFTER = [Fault.LOSE_ANSWER, Fault.ERROR_AFTER]
 
 
@@ -71,6 +69,16 @@ def test_a_put_whose_outcome_is_unknown_is_resolved_and_is_ours(store: S3Store, 
     assert not store.put_bytes(b"bytes", "instances/a.dcm"), "the same bytes from another put are not this put's"
 
 
+def test_a_put_that_times_out_after_it_was_applied_is_resolved(s3: S3Service, proxy: S3Proxy, url: str) -> None:
+    options = {**s3.storage_options(proxy.port), "config_kwargs": {"read_timeout": 2}}
+    store = S3Store(url, options, retry=QUICK)
+    store.probe()
+    proxy.decide = once(Fault.TIME_OUT, "put")
+    assert store.put_bytes(b"bytes", "instances/a.dcm")
+    assert proxy.faults[Fault.TIME_OUT] == 1
+    assert store.read_bytes("instances/a.dcm") == b"bytes"
+
+
 @pytest.mark.parametrize("fault", AFTER)
 def test_a_put_that_lost_the_race_and_its_answer_is_told_so(
     s3: S3Service, store: S3Store, proxy: S3Proxy, url: str, fault: Fault
@@ -103,6 +111,40 @@ def test_of_an_upload_that_fails_nothing_is_visible_and_nothing_is_left(
         store.put_file(large, "instances/large.dcm")
     assert s3.keys(url) == []
     assert [key for key in s3.uploads() if url.endswith(key.split("/")[0])] == []
+
+
+def test_uploads_of_dead_writers_are_given_up_and_never_those_of_living_ones(s3: S3Service, store: S3Store, url: str) -> None:
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    client = s3.client()
+    parts: list[dict[str, object]] = []
+
+    def begin(key: str) -> dict[str, str]:
+        names = {"Bucket": bucket, "Key": key}
+        return {**names, "UploadId": client.create_multipart_upload(**names)["UploadId"]}
+
+    def add_part(names: dict[str, str]) -> datetime:
+        part = client.upload_part(**names, PartNumber=len(parts) + 1, Body=bytes(PART))
+        parts.append({"PartNumber": len(parts) + 1, "ETag": part["ETag"]})
+        added: datetime = client.list_parts(**names)["Parts"][-1]["LastModified"]
+        return added
+
+    dead, foreign, living = (
+        begin(f"{prefix}{key}") for key in ("/instances/dead", "x/instances/of-somebody-else", "/instances/living")
+    )
+    last_of_dead = add_part(dead)
+    parts.clear()
+    limit = last_of_dead + timedelta(seconds=1)
+    while add_part(living) <= limit:
+        pass
+    assert store.sweep() == 0
+    assert store.sweep(limit) == 1
+    assert {key.removeprefix(prefix) for key in s3.uploads() if key.startswith(prefix)} == {
+        "/instances/living",
+        "x/instances/of-somebody-else",
+    }
+    client.complete_multipart_upload(**living, MultipartUpload={"Parts": parts})
+    client.abort_multipart_upload(**foreign)
+    assert store.size("instances/living") == len(parts) * PART
 
 
 def test_a_put_that_never_succeeds_raises_and_leaves_nothing(s3: S3Service, store: S3Store, proxy: S3Proxy, url: str) -> None:
@@ -272,36 +314,10 @@ def test_an_option_that_is_not_known_and_a_bucket_that_is_not_there_are_named(mo
         S3Store("s3://", moto.storage_options())
 
 
-def test_a_storm_of_faults_loses_nothing_shows_nothing_partial_and_leaves_no_question(
-    s3: S3Service, proxy: S3Proxy, url: str
-) -> None:
-    """Four writers race for the same names through a network of which every fifth request breaks."""
-    dice, guard = random.Random(7), threading.Lock()
-    names = [f"instances/{n}.dcm" for n in range(STORM)]
-    store = S3Store(url, s3.storage_options(proxy.port), retry=PATIENT)
-    store.probe()
-
-    def decide(request: Request) -> Fault:
-        with guard:
-            broken, which = dice.random() < 0.2, dice.choice([*BEFORE, *AFTER, Fault.SHORT_BODY])
-        return which if broken else Fault.NONE
-
-    def write(writer: int) -> dict[str, bool]:
-        order = random.Random(writer).sample(names, len(names))
-        return {name: store.put_bytes(_content(writer, name), name) for name in order}
-
-    proxy.decide = decide
-    with ThreadPoolExecutor(4) as pool:
-        told = list(pool.map(write, range(4)))
-    read = {name: store.read_bytes(name) for name in names}
-    proxy.decide = lambda request: Fault.NONE
-
-    assert sum(proxy.faults.values()) > STORM
-    for name in names:
-        (winner,) = [writer for writer in range(4) if told[writer][name]]
-        assert read[name] == _content(winner, name)
-    assert sorted(s3.keys(url)) == sorted(names)
-
-
-def _content(writer: int, name: str) -> bytes:
-    return hashlib.sha256(f"{writer} {name}".encode()).digest() * (50 + writer)
+def test_a_storm_of_faults_loses_nothing_shows_nothing_partial_and_leaves_no_question(s3: S3Service, tmp_path: Path) -> None:
+    """Writers race for the same names; ``scripts/bench faults --operations 20000`` is the same for longer."""
+    result = storm(s3, tmp_path, operations=STORM, seed=7, rate=0.25)
+    assert result.problems == {}
+    assert sum(result.operations.values()) == STORM
+    assert sum(result.faults.values()) > STORM / 5
+    assert result.resolved <= sum(result.raised.values())

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from tests.support.peers import HOST
 
 _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server", "expect"})
+_LONGEST_WAIT_S = 60
 _CONDITIONS = ("if-none-match", "if-match")
 _EMPTY = b"<ListBucketResult><IsTruncated>false</IsTruncated><KeyCount>0</KeyCount></ListBucketResult>"
 
@@ -38,6 +39,8 @@ class Fault(StrEnum):
     IGNORE_METADATA = "applied without its metadata"
     IGNORE_RANGE = "answered without its range"
     CHANGE_BODY = "applied with other bytes"
+    TIME_OUT = "applied, and no answer until the client gives up"
+    CUT_UPLOAD = "half of the request reaches the service"
 
 
 _ERRORS = {
@@ -120,7 +123,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.owner.requests[request.operation] += 1
         if fault is not Fault.NONE:
             self.owner.faults[fault] += 1
-        if fault is Fault.REFUSE_CONNECTION:
+        if fault is Fault.CUT_UPLOAD:
+            self._send_half(request, body)
+        if fault in (Fault.REFUSE_CONNECTION, Fault.CUT_UPLOAD):
             self._hang_up()
         elif fault is Fault.EMPTY_LIST:
             self._answer(200, {"Content-Type": "application/xml"}, _EMPTY)
@@ -143,7 +148,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is Fault.CHANGE_BODY and body:
             body = bytes([body[0] ^ 1]) + body[1:]
         status, answered, data = self._ask(request.method, headers, body)
-        if fault is Fault.LOSE_ANSWER:
+        if fault is Fault.TIME_OUT:
+            self._wait_for_the_end()
+        if fault in (Fault.LOSE_ANSWER, Fault.TIME_OUT):
             self._hang_up()
         elif fault is Fault.ERROR_AFTER:
             self._error(*_ERRORS[fault])
@@ -156,12 +163,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(status, answered, data)
 
     def _ask(self, method: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(HOST, self.upstream, timeout=60)
+        connection = self._connect(method, headers, len(body))
         try:
-            connection.putrequest(method, self.path, skip_host=True, skip_accept_encoding=True)
-            for name, value in headers.items():
-                connection.putheader(name, value)
-            connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body or None)
             response = connection.getresponse()
             data = response.read()
@@ -171,6 +174,26 @@ class _Handler(BaseHTTPRequestHandler):
             return response.status, kept, data
         finally:
             connection.close()
+
+    def _connect(self, method: str, headers: dict[str, str], length: int) -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection(HOST, self.upstream, timeout=60)
+        connection.putrequest(method, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.putheader("Content-Length", str(length))
+        return connection
+
+    def _send_half(self, request: Request, body: bytes) -> None:
+        headers = {name: value for name, value in request.headers.items() if name not in _HOP}
+        connection = self._connect(request.method, headers, len(body))
+        with suppress(OSError):
+            connection.endheaders(body[: len(body) // 2] or None)
+        connection.close()
+
+    def _wait_for_the_end(self) -> None:
+        self.connection.settimeout(_LONGEST_WAIT_S)
+        with suppress(OSError):
+            self.connection.recv(1)
 
     def _error(self, status: int, code: str) -> None:
         text = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>made by a test</Message></Error>'.encode()
