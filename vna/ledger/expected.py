@@ -80,14 +80,6 @@ class Expected:
         table = expected_instances.c
         where = and_(table.study_instance_uid == study_instance_uid, table.node == node, table.sha256.is_(None))
         with self._database.read() as conn:
-            rows = conn.execute(select(expected_instances).where(where).order_by(table.series_instance_uid, table.sop_instance_uid))
-            return [_expected(row) for row in rows]
-
-    def outstanding_of(self, node: str, study_instance_uid: str) -> list[ExpectedInstance]:
-        """List the instances of one study for which no object came, given up or not, in the order of the UIDs."""
-        table = expected_instances.c
-        where = and_(table.study_instance_uid == study_instance_uid, table.node == node, table.sha256.is_(None))
-        with self._database.read() as conn:
             statement = select(expected_instances).where(where)
             rows = conn.execute(statement.order_by(table.series_instance_uid, table.sop_instance_uid))
             return [_expected(row) for row in rows]
@@ -122,17 +114,6 @@ class Expected:
                 where = and_(table.node == node, table.study_instance_uid.in_(batch), table.sha256.is_(None))
                 for row in conn.execute(select(table.state, func.count().label("n")).where(where).group_by(table.state)):
                     counts[row.state] = counts.get(row.state, 0) + row.n
-        return counts
-
-    def reasons(self, node: str, studies: Sequence[str]) -> dict[str, int]:
-        """Count the instances without object of these studies by the code that says why."""
-        table = expected_instances.c
-        counts: dict[str, int] = {}
-        with self._database.read() as conn:
-            for batch in batches(studies, _KEYS_A_QUERY):
-                where = and_(table.node == node, table.study_instance_uid.in_(batch), table.sha256.is_(None), table.code != "")
-                for row in conn.execute(select(table.code, func.count().label("n")).where(where).group_by(table.code)):
-                    counts[row.code] = counts.get(row.code, 0) + row.n
         return counts
 
     def reasons(self, node: str, studies: Sequence[str]) -> dict[str, int]:
