@@ -182,8 +182,8 @@ def _read_in_runs(file: BinaryIO, interest: tuple[int, ...]) -> StoredHeader | N
     start = file.read(FIRST_READ)
     try:
         head = head_of(start)
-    except ValueError as exc:
-        raise _damaged(exc) from exc
+    except ValueError:
+        return None
     if head.transfer_syntax_uid in DEFLATED_UIDS or encoding_of(head.transfer_syntax_uid) is not EXPLICIT_LE:
         return None
     found = read_interest(start, head.data_set_offset, interest)
@@ -207,11 +207,7 @@ def _head(file: BinaryIO) -> Head:
     try:
         return read_head(file)
     except ValueError as exc:
-        raise _damaged(exc) from exc
-
-
-def _damaged(exc: ValueError) -> DigestMismatchError:
-    return DigestMismatchError(f"a stored object is damaged: {exc}", hint="restore it from a copy")
+        raise DigestMismatchError(f"a stored object is damaged: {exc}", hint="restore it from a copy") from exc
 
 
 def edited_elements(stored: StoredHeader, standing: Sequence[Standing]) -> tuple[RawElement, ...]:

@@ -72,12 +72,18 @@ def read_head(file: BinaryIO) -> Head:
 def head_of(data: bytes) -> Head:
     """Read the canonical file meta at the beginning of ``data``; see :func:`read_head`."""
     length = _group_length(data)
-    uids = _uids(data[_BEFORE_GROUP : _BEFORE_GROUP + length])
-    head = Head(uids.get(0x0002, ""), uids.get(0x0003, ""), uids.get(0x0010, ""), _BEFORE_GROUP + length)
-    meta = file_meta(head.sop_class_uid, head.sop_instance_uid, head.transfer_syntax_uid)
-    if len(meta) != head.data_set_offset or not data.startswith(meta):
+    at = _BEFORE_GROUP + _LONG_FORM.size + 2  # behind the File Meta Information Version
+    uids = []
+    for _ in range(3):
+        value_at = at + _SHORT_FORM.size
+        value = data[value_at : value_at + int.from_bytes(data[at + 6 : value_at], "little")]
+        uids.append(value.removesuffix(b"\0").decode("latin-1"))
+        at = value_at + len(value)
+    sop_class_uid, sop_instance_uid, transfer_syntax_uid = uids
+    meta = file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+    if len(meta) != _BEFORE_GROUP + length or not data.startswith(meta):
         raise ValueError("the file meta information is not the canonical one")
-    return head
+    return Head(sop_class_uid, sop_instance_uid, transfer_syntax_uid, len(meta))
 
 
 def _group_length(start: bytes) -> int:
@@ -88,19 +94,6 @@ def _group_length(start: bytes) -> int:
     if length > 4 * _LONGEST_VALUE:
         raise ValueError("the file meta information is longer than the canonical one can be")
     return int(length)
-
-
-def _uids(group: bytes) -> dict[int, str]:
-    """Collect the UI elements of group 0002 by element number; whatever does not fit is left to the caller's comparison."""
-    found: dict[int, str] = {}
-    offset = _LONG_FORM.size + 2
-    while offset + _SHORT_FORM.size <= len(group):
-        _, element, vr, length = _SHORT_FORM.unpack_from(group, offset)
-        value = group[offset + _SHORT_FORM.size : offset + _SHORT_FORM.size + length]
-        if vr == b"UI":
-            found[element] = _decoded(value)
-        offset += _SHORT_FORM.size + length
-    return found
 
 
 def _uid_element(element: int, uid: str) -> bytes:
@@ -121,7 +114,3 @@ def _encoded(uid: str) -> bytes:
         return uid.encode("latin-1")
     except UnicodeEncodeError:
         return uid.encode("utf-8", "surrogatepass")
-
-
-def _decoded(value: bytes) -> str:
-    return value.removesuffix(b"\x00").decode("latin-1")
