@@ -14,7 +14,7 @@ from tests.support.peers import OrthancPeer, dcmqrscp, load, orthanc
 from tests.support.postgres import PostgresServer, postgres
 from tests.support.s3 import S3Service, s3_service
 from tests.support.sending import Sent
-from tests.support.sites import LOCAL, Place
+from tests.support.sites import LOCAL, S3, Place
 
 TRUNCATED = {"MR_truncated.dcm", "SC_rgb_jpeg.dcm", "emri_small_jpeg_2k_lossless_too_short.dcm"}
 """DCMTK waits for the rest of these until the sender gives up, as does Orthanc, which is built on it."""
@@ -74,8 +74,11 @@ def postgres_server() -> Iterator[PostgresServer]:
 @pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """Where a new archive and its ledger are to live: by its parameter in a local folder, or on S3 and PostgreSQL."""
-    if getattr(request, "param", LOCAL) == LOCAL:
+    kind = getattr(request, "param", LOCAL)
+    if kind == LOCAL:
         return Place(str(tmp_path / "archive"), f"sqlite:///{tmp_path}/archive/ledger.sqlite")
     s3: S3Service = request.getfixturevalue("seaweedfs")
+    if kind == S3:
+        return Place(s3.url(), f"sqlite:///{tmp_path}/ledger.sqlite", s3.storage_options(), str(tmp_path / "spool"))
     server: PostgresServer = request.getfixturevalue("postgres_server")
     return Place(s3.url(), server.database(), s3.storage_options(), str(tmp_path / "spool"))

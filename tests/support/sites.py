@@ -17,7 +17,7 @@ from vna.demo.pacs import EmbeddedPacs
 from vna.ledger import Ledger
 from vna.model import Local, Node, Receipt
 
-LOCAL, ELSEWHERE = "local", "S3 and PostgreSQL"
+LOCAL, S3, ELSEWHERE = "local", "S3", "S3 and PostgreSQL"
 """Kinds of places that the fixture ``place`` gives."""
 
 

@@ -164,15 +164,14 @@ class Index:
         with self.maintaining(), index_errors(), store_errors("the index could not be rebuilt"):
             beside = self._workspace / f"{INDEX_INSTANCES}.rebuild"
             shutil.rmtree(beside, ignore_errors=True)
-            count, accounted = Rebuild(address, self._store, self._workspace, self._journal, place, report, on_differing).run(
-                beside
-            )
-            if not count:
-                self._refuse_emptiness()
-            if isinstance(self._store, LocalStore):
-                self._swap(beside)
-            else:
-                self._replace(Table.open(beside), accounted)
+            try:
+                count, accounted = Rebuild(address, self._store, self._workspace, self._journal, place, report, on_differing).run(
+                    beside
+                )
+                if not count:
+                    self._refuse_emptiness()
+                self._put_in_place(beside, accounted)
+            finally:
                 shutil.rmtree(beside, ignore_errors=True)
             self._remove(self._overlays)
             sync_overlays(self._store, self._overlays, self._objects_of, self._options)
@@ -249,8 +248,11 @@ class Index:
         log = f"{INDEX_OVERLAYS}/_delta_log"
         return any(self._store.exists(f"{log}/{name}") for name in ("00000000000000000000.json", "_last_checkpoint"))
 
-    def _swap(self, fresh: Path) -> None:
+    def _put_in_place(self, fresh: Path, accounted: Mapping[str, int]) -> None:
         """Put a new table in the place of the old one; a crash in between is made good by :meth:`_put_in_order`."""
+        if not isinstance(self._store, LocalStore):
+            self._replace(Table.open(fresh), accounted)
+            return
         folder, replaced = Path(self._instances), Path(f"{self._instances}.replaced")
         if folder.exists():
             folder.rename(replaced)

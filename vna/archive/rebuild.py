@@ -75,10 +75,10 @@ class Rebuild:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         try:
-            latecomers = _Latecomers(self._journal, _sort_journal(sealed, scratch))
+            positions = _sort_journal(sealed, scratch)
             table = Table.create(table_folder)
-            count = self._write(table, self._read(self._work(scratch, latecomers)), sealed)
-            if not count and latecomers.has_known:
+            count = self._write(table, self._read(self._work(scratch, _Latecomers(self._journal, positions))), sealed)
+            if not count and positions:
                 raise RefusedError(
                     "the store shows no object at all, and the journal knows some",
                     hint="see that the disk is mounted, or the bucket is the right one; "
@@ -191,11 +191,6 @@ class _Latecomers:
         self._journal = journal
         self._positions = dict(positions)
         self._paths: set[str] = set()
-
-    @property
-    def has_known(self) -> bool:
-        """Whether the journal tells of anything."""
-        return bool(self._positions)
 
     def paths(self) -> set[str]:
         """Name the objects that came since, as of now."""

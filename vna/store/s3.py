@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,6 +35,7 @@ PROTOCOLS = ("s3://", "s3a://")
 _PIECE = 1 << 20
 _AT_ONCE = 8
 _PROBES = "spool/"
+_LITTLE_PATIENCE = Retry(attempts=4)
 
 
 class S3Store:
@@ -54,7 +56,7 @@ class S3Store:
         retry: Retry | None = None,
         multipart_above: int = 64 << 20,
     ) -> None:
-        bucket, _, prefix = url.partition("://")[2].strip("/").partition("/")
+        bucket, _, prefix = url.partition("://")[2].rstrip("/").partition("/")
         if not bucket:
             raise ConfigError(f"{url} names no bucket", hint="write s3://bucket/prefix")
         self.url = url.rstrip("/")
@@ -63,6 +65,12 @@ class S3Store:
         self._multipart_above = multipart_above
         self._probing = threading.Lock()
         self._found: Capabilities | None = None
+
+    def reach(self) -> None:
+        """Make sure, with little patience, that the service answers, knows us, and has the bucket. Raises StoreError if not."""
+        client, bucket = self._connection.client, self._connection.bucket
+        hasty = replace(self._connection, retry=_LITTLE_PATIENCE)
+        hasty.ask("the bucket cannot be used", lambda: client.list_objects_v2(Bucket=bucket, Prefix=self._root, MaxKeys=1))
 
     def probe(self) -> Capabilities:
         """Find out, once, what the service does. Raises RefusedError, naming it, where an archive cannot rest on that.
@@ -92,8 +100,14 @@ class S3Store:
         if len(files) == 1:
             return [self._publish(*files[0])]
         self.probe()
-        with ThreadPoolExecutor(min(_AT_ONCE, len(files) or 1), thread_name_prefix="vna-s3") as pool:
-            return list(pool.map(lambda each: self._publish(*each), files))
+        # Of several files for one path the first is the one that stands there, as on a disk.
+        by_path: dict[str, list[Path]] = {}
+        for local, path in files:
+            by_path.setdefault(path, []).append(local)
+        with ThreadPoolExecutor(min(_AT_ONCE, len(by_path) or 1), thread_name_prefix="vna-s3") as pool:
+            done = pool.map(lambda path: [self._publish(local, path) for local in by_path[path]], by_path)
+            answers = dict(zip(by_path, map(iter, done), strict=True))
+        return [next(answers[path]) for _, path in files]
 
     def _publish(self, local: Path, path: str) -> bool:
         return self._putter().create(self._key(path), Content.of(local), _token_of(local))
@@ -250,8 +264,12 @@ def _whole(data: bytes, answer: Mapping[str, Any]) -> bytes:
 
 
 def open_s3(url: str, storage_options: Mapping[str, Any] | None = None, *, writing: bool = True) -> S3Store:
-    """Open a store on S3; for ``writing``, find out first whether the service can be trusted. See :class:`S3Store`."""
+    """Open a store on S3, which must answer soon; for ``writing``, find out if it can be trusted. See :class:`S3Store`.
+
+    Raises StoreError where the service does not answer, the bucket is not there, or the credentials are refused.
+    """
     store = S3Store(url, storage_options)
+    store.reach()
     if writing:
         store.probe()
     return store

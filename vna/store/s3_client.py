@@ -61,6 +61,7 @@ _CREDENTIALS = frozenset(
     }
 )
 _FULL = frozenset({"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "EntityTooLarge.Quota"})
+_UNREACHABLE = frozenset({"EndpointConnectionError", "ConnectTimeoutError"})
 _AGAIN = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling", "TooManyRequests"})
 
 
@@ -210,4 +211,6 @@ def failure(what: str, answer: Answer, bucket: str) -> StoreError:
             f"{what}: {said}",
             hint="the credentials are refused or have expired: renew them, and allow s3:GetObject, PutObject and ListBucket",
         )
+    if answer.code in _UNREACHABLE:
+        return StoreError(f"{what}: {said}", hint="does the service run, and is endpoint_url right?")
     return StoreError(f"{what}: {said}", hint="nothing was acknowledged; the same command goes on" if answer.is_transient else "")
