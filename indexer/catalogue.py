@@ -34,8 +34,8 @@ _LEAST, _END = -(2**63), 2**63
 class Catalogue:
     """The index in one state; :meth:`refresh` moves it to the newest. Close it at the end. Not for two threads at once.
 
-    Its DuckDB connection has the view ``studies`` (one row a study that can be answered with, by its Study Instance UID of now)
-    and the view ``parts``, which tells under which hashes its instances are found; :meth:`instances` gives those.
+    Its DuckDB connection has the view ``studies``: one row a study that can be answered with, by its Study Instance UID of now.
+    Its column ``study_hashes`` tells under which hashes the instances are found; :meth:`instances` gives those.
     """
 
     def __init__(
@@ -181,8 +181,9 @@ class Catalogue:
 
     def _whole_studies(self) -> str:
         """Give the SELECT of the studies: the parts, but one row for those studies that consist of several."""
+        every_part = "SELECT *, [study_hash] AS study_hashes FROM parts"
         if not self._overlay_files:
-            return "SELECT * FROM parts"
+            return every_part
         moved = "SELECT StudyInstanceUID FROM parts WHERE moved"
         self._con.execute(
             "CREATE OR REPLACE TEMP TABLE split AS SELECT StudyInstanceUID FROM parts "
@@ -190,11 +191,11 @@ class Catalogue:
         )
         hashes = self.query("SELECT DISTINCT study_hash FROM parts WHERE StudyInstanceUID IN (SELECT * FROM split)")
         if not hashes:
-            return "SELECT * FROM parts"
+            return every_part
         in_split = "StudyInstanceUID IN (SELECT StudyInstanceUID FROM split)"
         rows = f"SELECT * FROM ({self.instances([row['study_hash'] for row in hashes])}) WHERE {in_split}"
         self._con.execute(f"CREATE OR REPLACE TEMP TABLE united AS {roll_up(rows, whole=True)}")
-        return f"SELECT * FROM parts WHERE NOT {in_split} UNION ALL SELECT * FROM united"
+        return f"{every_part} WHERE NOT {in_split} UNION ALL SELECT * FROM united"
 
     def _stale_hashes(self) -> list[int] | None:
         """List the hashes of the studies that the table ``studies`` does not tell as they are now; None for all of them."""

@@ -26,6 +26,9 @@ ROWS_A_FILE = 524_288
 _ROW_GROUP = 131_072
 """Row groups are small enough to be decoded in milliseconds."""
 
+_STUDIES_ROW_GROUP = 8_192
+"""Smaller ones where a look-up is for one row, which the bloom filters tell from all others."""
+
 _SHARED_VALUES = 16_384
 """How many patients, studies and series a row group of instances is expected to have; more only weaken its bloom filters."""
 
@@ -40,6 +43,7 @@ class ParquetFiles:
     def __init__(self, url: str, schema: Any, storage_options: Mapping[str, Any] | None = None) -> None:
         self._schema = schema
         self._fs, self._root = fsspec.core.url_to_fs(url, **dict(storage_options or {}))
+        self._row_group = _ROW_GROUP if "SOPInstanceUID" in schema.names else _STUDIES_ROW_GROUP
         self._blooms = _bloom_options(schema.names)
 
     def write(self, parts: Iterable[pa.Table], *, data_change: bool = True) -> AddAction:
@@ -49,7 +53,7 @@ class ParquetFiles:
             sink, self._schema, compression="zstd", store_schema=False, bloom_filter_options=self._blooms
         ) as writer:
             for part in parts:
-                writer.write_table(self._fit(part), row_group_size=_ROW_GROUP)
+                writer.write_table(self._fit(part), row_group_size=self._row_group)
         content = sink.getvalue()
         metadata = pq.read_metadata(pa.BufferReader(content))
         path = f"part-{uuid.uuid4()}.zstd.parquet"
@@ -84,8 +88,8 @@ class ParquetFiles:
 def _bloom_options(names: Iterable[str]) -> dict[str, dict[str, float]]:
     """Size the bloom filters: many rows of instances share their patient, study and series."""
     present = set(names)
-    shared = "SOPInstanceUID" in present
-    values = {name: _SHARED_VALUES if shared and name != "SOPInstanceUID" else _ROW_GROUP for name in BLOOM_COLUMNS}
+    shared = _SHARED_VALUES if "SOPInstanceUID" in present else _STUDIES_ROW_GROUP
+    values = {**dict.fromkeys(BLOOM_COLUMNS, shared), "SOPInstanceUID": _ROW_GROUP}
     return {name: {"ndv": count, "fpp": _FALSE_POSITIVES} for name, count in values.items() if name in present}
 
 

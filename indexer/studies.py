@@ -47,7 +47,7 @@ def roll_up(rows: str, *, whole: bool = False) -> str:
     """Give the SELECT that makes parts of studies from a SELECT of effective rows.
 
     Where rows disagree, the greatest value is taken. With ``whole``, the parts of a study are taken together, under the least
-    of their hashes.
+    of their hashes, and ``study_hashes`` lists all.
     """
     values = {
         "study_hash": "min(study_hash)" if whole else "study_hash",
@@ -63,6 +63,7 @@ def roll_up(rows: str, *, whole: bool = False) -> str:
     }
     greatest = {name: f'max("{name}")' for name in STUDIES.names if name not in values}
     selected = ", ".join(f'{(values | greatest)[name]} AS "{name}"' for name in STUDIES.names)
+    selected += ", list(DISTINCT study_hash) AS study_hashes" if whole else ""
     keys = "StudyInstanceUID" if whole else "study_hash, StudyInstanceUID"
     return f"SELECT {selected} FROM ({rows}) WHERE StudyInstanceUID IS NOT NULL AND {SERVED} GROUP BY {keys}"
 

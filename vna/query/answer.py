@@ -114,15 +114,11 @@ def _rows(catalogue: Catalogue, question: Question, parameters: Parameters) -> s
     if above:
         own = Parameters()
         where = _conditions(question, above, own)
-        parts = catalogue.query(
-            "SELECT StudyInstanceUID, study_hash FROM parts "
-            f"WHERE StudyInstanceUID IN (SELECT StudyInstanceUID FROM studies WHERE {where})",
-            own.values,
-        )
-        if not parts:
+        studies = catalogue.query(f"SELECT StudyInstanceUID, study_hashes FROM studies WHERE {where}", own.values)
+        if not studies:
             return None
-        hashes = sorted({part["study_hash"] for part in parts})
-        uids = sorted({part["StudyInstanceUID"] for part in parts})
+        hashes = sorted({value for study in studies for value in study["study_hashes"]})
+        uids = [study["StudyInstanceUID"] for study in studies]
         if len(uids) <= _FEW:
             chosen = f"StudyInstanceUID IN ({', '.join(map(parameters.bind, uids))})"
         else:

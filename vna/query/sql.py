@@ -41,11 +41,19 @@ def condition(attribute: Attribute, matcher: Matcher, parameters: Parameters) ->
         case Patterns(patterns):
             return _any(_like(attribute, column, pattern, parameters) for pattern in patterns)
         case Ranges(ranges):
-            value = date_of(column) if attribute.kind is Kind.DATE else time_of(column)
-            valid = is_date(column) if attribute.kind is Kind.DATE else is_time(column)
-            return _any(
-                f"({valid} AND {value} BETWEEN {parameters.bind(low)} AND {parameters.bind(high)})" for low, high in ranges
-            )
+            in_range = _date_in_range if attribute.kind is Kind.DATE else _time_in_range
+            return _any(in_range(column, low, high, parameters) for low, high in ranges)
+
+
+def _date_in_range(column: str, low: str, high: str, parameters: Parameters) -> str:
+    """Compare years first, which holds for either way to write a date and is done while the column is read."""
+    years = f"{column} BETWEEN {parameters.bind(low[:4])} AND {parameters.bind(high[:4] + '~')}"
+    exact = f"{date_of(column)} BETWEEN {parameters.bind(low)} AND {parameters.bind(high)}"
+    return f"({years} AND {exact} AND {is_date(column)})"
+
+
+def _time_in_range(column: str, low: str, high: str, parameters: Parameters) -> str:
+    return f"({is_time(column)} AND {time_of(column)} BETWEEN {parameters.bind(low)} AND {parameters.bind(high)})"
 
 
 def moment_condition(date: str, time: str, dates: Ranges, times: Ranges, parameters: Parameters) -> str:
