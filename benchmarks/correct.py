@@ -97,10 +97,10 @@ class Material:
 
     def ours_to_file(self) -> None:
         """Copy every object as it leaves to a new file."""
-        out = self.folder / "out"
         for digest, file in self.leaving():
-            with open(out / f"{digest}.dcm", "xb", buffering=0) as target:
-                file.copy_to(target.fileno())  # type: ignore[attr-defined]
+            target = os.open(f"{self.folder}/out/{digest}.dcm", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+            file.copy_to(target)  # type: ignore[attr-defined]
+            os.close(target)
 
     def modified(self) -> Iterator[tuple[str, Dataset]]:
         """Read and modify every object with pydicom."""
@@ -118,7 +118,7 @@ class Material:
     def pydicom_to_file(self) -> None:
         """Read, modify and write to a new file."""
         for name, ds in self.modified():
-            ds.save_as(self.folder / "out" / name)
+            ds.save_as(f"{self.folder}/out/{name}")
 
     def dcmodify(self) -> None:
         """Let dcmodify change copies in place, all in one process."""
