@@ -20,11 +20,19 @@ import click
 from indexer.errors import IndexerError
 
 if TYPE_CHECKING:
-    from indexer.tree import Report
+    from indexer.tree import Progress, Report
 
 log = logging.getLogger(__name__)
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+
+
+_endpoint = click.option(
+    "--endpoint-url",
+    envvar=["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"],
+    metavar="URL",
+    help="The S3 service, where it is not AWS. [default: AWS_ENDPOINT_URL]",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,30 +44,39 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.argument("path")
 @click.option("--to", "table", required=True, metavar="TABLE", help="Folder or s3:// URL of the table; made if it is not there.")
 @click.option("--workers", type=click.IntRange(1), default=None, help="Processes to scan with. [default: one a core]")
 @click.option("--digest", is_flag=True, help="Read every file whole and keep its SHA-256.")
+@_endpoint
 @_json
-def scan(path: Path, table: str, workers: int | None, digest: bool, as_json: bool) -> None:
-    """Scan every file below PATH and add a row for each to TABLE.
+def scan(path: str, table: str, workers: int | None, digest: bool, endpoint_url: str | None, as_json: bool) -> None:
+    """Scan every file below PATH, a folder or s3://bucket/prefix, and write a row for each to TABLE.
 
-    Whatever a file is, it gets a row: what is wrong with it stands in the columns status and codes. Safe to repeat: files that
-    the table holds already, by path and size (with --digest by path and SHA-256), add nothing.
+    Whatever a file is, it gets a row: what is wrong with it stands in the columns status and codes. Safe to stop and repeat:
+    files that the table holds with their size and time of modification are left alone, changed ones get a new row in the place
+    of the old one. Of an object in a bucket only the first bytes are read, mostly. Credentials come from the environment.
     """
     from indexer.tree import index_tree
 
     result = index_tree(
-        path, table, workers=workers or os.cpu_count() or 1, with_digest=digest, report=_progress(sys.stderr.isatty())
+        path,
+        table,
+        workers=workers or os.cpu_count() or 1,
+        with_digest=digest,
+        report=_progress(sys.stderr.isatty()),
+        storage_options=_options(endpoint_url),
     )
     if as_json:
         click.echo(json.dumps(result.as_json()))
         return
     click.echo(
-        f"{result.found} files found, {result.added} added, {result.known} known already; of those added "
-        f"{result.flagged} flagged, {result.quarantined} quarantined ({result.seconds:.1f} s)"
+        f"{result.found} files found, {result.added} added, {result.changed} changed, {result.known} known already; of those "
+        f"added and changed {result.flagged} flagged, {result.quarantined} quarantined ({result.seconds:.1f} s)"
     )
-    if not result.added:
+    if result.gone:
+        click.echo(f"{result.gone} files were gone before they could be scanned.")
+    if not result.added and not result.changed:
         click.echo("Nothing to do: the table holds all of them.")
     for code, count in result.codes.most_common():
         click.echo(f"  {code:<24}{count:>8}")
@@ -68,8 +85,9 @@ def scan(path: Path, table: str, workers: int | None, digest: bool, as_json: boo
 @cli.command()
 @click.argument("table")
 @click.argument("sql")
+@_endpoint
 @_json
-def query(table: str, sql: str, as_json: bool) -> None:
+def query(table: str, sql: str, endpoint_url: str | None, as_json: bool) -> None:
     """Run one SELECT over TABLE: the view `instances` has the columns that docs/index-schema.md lists.
 
     Example: indexer query TABLE "SELECT Modality, count(*) AS n FROM instances GROUP BY 1 ORDER BY n DESC"
@@ -77,7 +95,7 @@ def query(table: str, sql: str, as_json: bool) -> None:
     from indexer.query import connect
     from indexer.query import query as run
 
-    con = connect(table, overlays_url=_overlays(table))
+    con = connect(table, overlays_url=_overlays(table), storage_options=_options(endpoint_url))
     try:
         rows = run(con, sql)
     finally:
@@ -90,15 +108,17 @@ def query(table: str, sql: str, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("table")
+@_endpoint
 @_json
-def info(table: str, as_json: bool) -> None:
+def info(table: str, endpoint_url: str | None, as_json: bool) -> None:
     """Tell what TABLE holds: instances, studies, bytes of its files, version."""
     from indexer.query import connect
     from indexer.query import query as run
     from indexer.table import Table
 
-    state = Table.open(table).info()
-    con = connect(table)
+    options = _options(endpoint_url)
+    state = Table.open(table, storage_options=options).info()
+    con = connect(table, storage_options=options)
     try:
         counts = run(
             con,
@@ -122,18 +142,34 @@ def _overlays(table: str) -> str | None:
     return str(beside) if "://" not in table and Path(table).name == "instances" and beside.is_dir() else None
 
 
-def _progress(is_terminal: bool) -> Report:
-    started = last = time.monotonic()
+def _options(endpoint_url: str | None) -> dict[str, Any]:
+    """Make the storage options of what is not a secret; credentials the libraries find themselves."""
+    options: dict[str, Any] = {"endpoint_url": endpoint_url} if endpoint_url else {}
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return {**options, "client_kwargs": {"region_name": region}} if region else options
 
-    def report(done: int, size: int) -> None:
-        nonlocal last
+
+def _progress(is_terminal: bool) -> Report:
+    last, begun = 0.0, 0.0
+
+    def report(progress: Progress) -> None:
+        nonlocal last, begun
         now = time.monotonic()
+        if progress.due is not None and not begun:
+            begun = now
         if now - last >= (0.2 if is_terminal else 10):
             last = now
-            rate = done / (now - started)
-            click.echo(f"\r{done} files, {rate:.0f}/s, {size / 2**20:.0f} MiB", err=True, nl=not is_terminal)
+            click.echo(f"\r{_how_far(progress, now - begun)}", err=True, nl=not is_terminal)
 
     return report
+
+
+def _how_far(progress: Progress, seconds: float) -> str:
+    if progress.due is None:
+        return f"{progress.listed} files listed"
+    rate = progress.done / max(seconds, 0.001)
+    left = (progress.due - progress.done) / rate / 60 if rate else 0.0
+    return f"{progress.done} of {progress.due} files, {rate:.0f}/s, {left:.0f} min left, {progress.bytes / 2**20:.0f} MiB  "
 
 
 def _text(value: object) -> str:

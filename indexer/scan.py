@@ -30,6 +30,7 @@ __all__ = [
     "read_file_meta",
     "scan_file",
     "scan_open",
+    "unreadable",
 ]
 
 _FIRST_READ = 8192
@@ -71,14 +72,14 @@ def scan_file(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> 
     try:
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as exc:
-        return _unreadable(name, exc.strerror or "")
+        return unreadable(name, exc.strerror or "")
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            return _unreadable(name, "not a regular file")
+            return unreadable(name, "not a regular file")
         return _scan(name, lambda length, at: os.pread(fd, length, at), status.st_size, limits)
     except OSError as exc:
-        return _unreadable(name, exc.strerror or "")
+        return unreadable(name, exc.strerror or "")
     finally:
         os.close(fd)
 
@@ -94,7 +95,8 @@ def scan_open(file: BinaryIO, name: str = "", limits: Limits = DEFAULT_LIMITS) -
     return _scan(name, read_at, size, limits)
 
 
-def _unreadable(path: str, detail: str) -> Scan:
+def unreadable(path: str, detail: str) -> Scan:
+    """Give the scan of a file that could not be read."""
     return Scan(path, 0, FileMeta(), Header(""), [Problem("UNREADABLE", "", detail)])
 
 

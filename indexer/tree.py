@@ -1,17 +1,15 @@
-"""Index a tree of files: walk it, scan in several processes, append to a table what that does not hold yet.
+"""Index a tree: list it, scan in several processes what a table does not hold of it, append.
 
-Nouns: tree (a folder, or one file), batch (some files that one process scans at a time).
+Nouns: tree (a folder, one file, or what stands below a prefix of a bucket), batch (some of its files, which one process scans).
 """
 
 from __future__ import annotations
 
-import logging
-import os
 import signal
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,32 +19,55 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from indexer.batch import scan_batch
+from indexer.batch import Row, scan_batch
 from indexer.columns import to_arrow
 from indexer.errors import UsageError
-from indexer.query import connect, query
+from indexer.folder import walk
+from indexer.found import Found
+from indexer.listing import Due, Worklist
+from indexer.replacing import AT_ONCE, replace_rows
+from indexer.s3 import is_remote
 from indexer.table import Segment, Table
 
-log = logging.getLogger(__name__)
+ROWS_A_COMMIT = 20_000
+COMMIT_AFTER_S = 30.0
+"""Rows wait for a commit until there are so many of them, or for so long."""
 
-_BATCH = 500
-_ROWS_A_COMMIT = 20_000
+_LARGEST_BATCH = 500
+_SMALLEST_BATCH = 20
+_BATCHES_A_WORKER = 8
 
-_Row = dict[str, Any]
-Report = Callable[[int, int], None]
-"""Called with files done and bytes done."""
+_Rows = list[tuple[bytes, Row]]
+_Scan = Callable[[list[bytes]], _Rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: entries listed, how many of them are due, how many of these are done, and their bytes."""
+
+    listed: int
+    due: int | None = None
+    done: int = 0
+    bytes: int = 0
+
+
+Report = Callable[[Progress], None]
 
 
 @dataclass(slots=True)
 class TreeResult:
-    """What indexing a tree came to; ``known`` files were in the table already."""
+    """What indexing a tree came to: of the files found, some are known already, and some are gone before they could be scanned.
+
+    ``added`` and ``changed`` count the rows written, the latter in the place of those of earlier versions; ``flagged``,
+    ``quarantined``, ``bytes`` (the files' sizes) and ``codes`` speak of these rows.
+    """
 
     table: str
     found: int = 0
     added: int = 0
+    changed: int = 0
     known: int = 0
+    gone: int = 0
     flagged: int = 0
     quarantined: int = 0
     bytes: int = 0
@@ -55,146 +76,151 @@ class TreeResult:
 
     def as_json(self) -> dict[str, Any]:
         """Give the object that ``--json`` prints."""
-        made = {name: getattr(self, name) for name in ("table", "found", "added", "known", "flagged", "quarantined", "bytes")}
+        names = ("table", "found", "added", "changed", "known", "gone", "flagged", "quarantined", "bytes")
+        made = {name: getattr(self, name) for name in names}
         return {**made, "seconds": round(self.seconds, 3), "codes": dict(sorted(self.codes.items()))}
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    path: str
-    size: int
+class _Tree:
+    """Where files are, what the table calls that place, how they are listed, and how some of them are scanned."""
+
+    source: str
+    listed: Iterator[Found]
+    scan: _Scan
 
 
 def index_tree(
-    root: Path, table_url: str, *, workers: int = 1, with_digest: bool = False, report: Report = lambda done, size: None
+    root: Path | str,
+    table_url: str,
+    *,
+    workers: int = 1,
+    with_digest: bool = False,
+    report: Report = lambda progress: None,
+    storage_options: Mapping[str, Any] | None = None,
+    rows_a_commit: int = ROWS_A_COMMIT,
 ) -> TreeResult:
-    """Scan every file below ``root`` and append a row for each to the table, which is made when it is not there.
+    """Scan every file below ``root``, a folder or ``s3://bucket/prefix``, and write a row for each to the table, made if need be.
 
-    Rows have the path relative to ``root``, and ``root`` itself as their source. A file that the table holds already, with the
-    same path and size (and SHA-256, ``with_digest``), adds nothing, so that an interrupted run is simply repeated. Symbolic links
-    are not followed. Raises UsageError when ``root`` does not exist, or when digests are asked for and the table has rows of this
-    tree without.
+    Rows have the path relative to ``root``, ``root`` itself as their source, and as ``received_at`` when the file was last
+    modified. A file that the table holds with this size and time is left alone, so that an interrupted run is simply repeated;
+    one that changed gets its new row in the place of the old one, in one commit. Rows of files that are gone stay.
+    ``storage_options`` are s3fs's, for root and table alike. Raises UsageError when there is no such folder or bucket,
+    IndexerError when service or table fail; what was scanned until then is committed.
     """
-    if not root.exists():
-        raise UsageError(f"there is no {root}")
-    started, root = time.monotonic(), root.resolve()
-    table = Table.create(table_url)
-    result = TreeResult(table_url)
-    known = _known(table_url, str(root), with_digest)
-    writer, number = f"scan-{uuid.uuid4()}", 0
-    pending: list[Any] = []
-    folder = str(root if root.is_dir() else root.parent)
-    scan = partial(scan_batch, folder, str(root), with_digest=with_digest)
-    with ExitStack() as stack:
-        for rows in _scan_all(stack, workers, scan, _new_files(root, Path(table_url), known, result, with_digest)):
-            kept = [row for row in rows if not with_digest or (row["path"], row["sha256"]) not in known]
-            _count(result, rows, kept)
-            report(result.known + result.added, result.bytes)
-            if kept:
-                pending.append(to_arrow(kept))
-            if sum(part.num_rows for part in pending) >= _ROWS_A_COMMIT:
-                number = _commit(table, pending, writer, number)
-        _commit(table, pending, writer, number)
+    started, result = time.monotonic(), TreeResult(table_url)
+    tree = _tree(root, table_url, storage_options, with_digest)
+    table = Table.create(table_url, storage_options=storage_options)
+    with Worklist(table_url, storage_options) as work, ExitStack() as stack:
+        work.fill(tree.listed, lambda count: report(Progress(count)))
+        work.compare(tree.source, with_digest=with_digest)
+        result.found, result.known = work.found, work.found - work.due
+        writer = _Writer(table, tree.source, storage_options, result, rows_a_commit)
+        size = min(_LARGEST_BATCH, max(_SMALLEST_BATCH, work.due // (_BATCHES_A_WORKER * workers)))
+        stack.callback(writer.commit)
+        done = 0
+        for batch, rows in _scan_all(stack, workers, tree.scan, work.batches(size)):
+            writer.take(batch, rows)
+            done += len(batch)
+            report(Progress(work.found, work.due, done, result.bytes))
     result.seconds = time.monotonic() - started
     return result
 
 
-def _commit(table: Table, pending: list[Any], writer: str, number: int) -> int:
-    if pending:
-        table.append_segments([Segment(writer, number, pa.concat_tables(pending))])
-        pending.clear()
-        return number + 1
-    return number
+def _tree(root: Path | str, table_url: str, storage_options: Mapping[str, Any] | None, with_digest: bool) -> _Tree:
+    if is_remote(str(root)):
+        from indexer.bucket import Bucket
+        from indexer.remote import scan_objects
+
+        bucket = Bucket(str(root), storage_options)
+        inside = table_url if is_remote(table_url) else ""
+        scan = partial(scan_objects, bucket.url, storage_options, with_digest=with_digest)
+        return _Tree(bucket.url, bucket.list(inside), scan)
+    folder = Path(root)
+    if not folder.exists():
+        raise UsageError(f"there is no {root}")
+    folder = folder.resolve()
+    start = str(folder if folder.is_dir() else folder.parent)
+    return _Tree(str(folder), walk(folder, Path(table_url)), partial(scan_batch, start, str(folder), with_digest=with_digest))
 
 
-def _known(table_url: str, source: str, with_digest: bool) -> set[tuple[str, object]]:
-    """What the table holds of this tree: (path, size), or (path, hexadecimal SHA-256)."""
-    con = connect(table_url)
-    try:
-        column = "lower(hex(sha256))" if with_digest else "size"
-        if with_digest and query(con, "SELECT 1 FROM received WHERE source = ? AND sha256 IS NULL LIMIT 1", [source]):
-            raise UsageError(f"{table_url} has this tree without digests", hint="scan into a new table, or without --digest")
-        rows = query(con, f'SELECT received.path AS path, {column} AS "key" FROM received WHERE source = ?', [source])
-    finally:
-        con.close()
-    return {(row["path"], row["key"]) for row in rows}
+class _Writer:
+    """Gathers rows and commits them: new ones are appended, those of changed files take the place of the old ones."""
+
+    def __init__(
+        self, table: Table, source: str, storage_options: Mapping[str, Any] | None, result: TreeResult, rows_a_commit: int
+    ) -> None:
+        self._table = table
+        self._source = source
+        self._storage_options = storage_options
+        self._result = result
+        self._rows_a_commit = rows_a_commit
+        self._name, self._number = f"scan-{uuid.uuid4()}", 0
+        self._new: list[Row] = []
+        self._changed: list[Row] = []
+        self._since = time.monotonic()
+
+    def take(self, batch: list[Due], rows: _Rows) -> None:
+        """Take the rows of a batch, and commit if that is due."""
+        changed = {each.name for each in batch if each.is_changed}
+        self._result.gone += len(batch) - len(rows)
+        for name, row in rows:
+            (self._changed if name in changed else self._new).append(row)
+            _count(self._result, row)
+        waiting = len(self._new) + len(self._changed)
+        if waiting >= self._rows_a_commit or (waiting and time.monotonic() - self._since >= COMMIT_AFTER_S):
+            self.commit()
+
+    def commit(self) -> None:
+        """Write what waits, in one commit for the new rows and one for the changed ones."""
+        new, self._new = self._new, []
+        changed, self._changed = self._changed, []
+        if new:
+            self._number += 1
+            self._table.append_segments([Segment(self._name, self._number, to_arrow(new))])
+            self._result.added += len(new)
+        for at in range(0, len(changed), AT_ONCE):
+            rows = changed[at : at + AT_ONCE]
+            self._number += 1
+            replace_rows(self._table, self._source, Segment(self._name, self._number, rows), self._storage_options)
+            self._result.changed += len(rows)
+        self._since = time.monotonic()
 
 
-def _new_files(
-    root: Path, table: Path, known: set[tuple[str, object]], result: TreeResult, with_digest: bool
-) -> Iterator[_Found]:
-    for found in walk(root, table):
-        result.found += 1
-        if not with_digest and (found.path, found.size) in known:
-            result.known += 1
-        else:
-            yield found
+def _count(result: TreeResult, row: Row) -> None:
+    result.bytes += row["size"]
+    result.flagged += row["status"] == "flagged"
+    result.quarantined += row["status"] == "quarantined"
+    result.codes.update(row["codes"])
 
 
-def walk(root: Path, table: Path) -> Iterator[_Found]:
-    """List the regular files below ``root`` in a stable order, paths relative to it; a table that lies inside is left out."""
-    if root.is_file():
-        yield _Found(root.name, root.stat().st_size)
-        return
-    excluded = str(table.resolve())
-    folders = [str(root)]
-    while folders:
-        folder = folders.pop()
-        try:
-            with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
-        except OSError as exc:
-            log.warning("cannot list %s: %s", folder, exc.strerror)
-            continue
-        below = []
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if entry.path != excluded:
-                    below.append(entry.path)
-            elif entry.is_file(follow_symlinks=False):
-                yield _Found(os.path.relpath(entry.path, root), _size(entry))
-        folders.extend(reversed(below))
-
-
-def _size(entry: os.DirEntry[str]) -> int:
-    try:
-        return entry.stat(follow_symlinks=False).st_size
-    except OSError:
-        return 0  # gone since; its scan will say so
-
-
-def _scan_all(
-    stack: ExitStack, workers: int, scan: Callable[[list[str]], list[_Row]], files: Iterator[_Found]
-) -> Iterator[list[_Row]]:
+def _scan_all(stack: ExitStack, workers: int, scan: _Scan, batches: Iterator[list[Due]]) -> Iterator[tuple[list[Due], _Rows]]:
     """Scan in batches, a few ahead of what is consumed, so that memory stays bounded however many files there are."""
-    batches: Iterator[list[str]] = iter(lambda: [found.path for found in islice(files, _BATCH)], [])
     first = list(islice(batches, 2))
     if workers == 1 or len(first) < 2:  # one batch is done before a second process has started
-        yield from map(scan, chain(first, batches))
+        for batch in chain(first, batches):
+            yield batch, scan(_names(batch))
         return
     pool = ProcessPoolExecutor(workers, mp_context=get_context("forkserver"), initializer=_ignore_interrupts)
     stack.callback(pool.shutdown, cancel_futures=True)
-    running: set[Future[list[_Row]]] = set()
+    running: dict[Future[_Rows], list[Due]] = {}
     for batch in chain(first, batches):
-        running.add(pool.submit(scan, batch))
+        running[pool.submit(scan, _names(batch))] = batch
         if len(running) >= 3 * workers:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
+            yield from _finished(running)
     while running:
-        done, running = wait(running, return_when=FIRST_COMPLETED)
-        yield from (future.result() for future in done)
+        yield from _finished(running)
+
+
+def _names(batch: list[Due]) -> list[bytes]:
+    return [each.name for each in batch]
+
+
+def _finished(running: dict[Future[_Rows], list[Due]]) -> Iterator[tuple[list[Due], _Rows]]:
+    for future in wait(running, return_when=FIRST_COMPLETED).done:
+        yield running.pop(future), future.result()
 
 
 def _ignore_interrupts() -> None:
     """Ctrl-C reaches every process of the terminal; only the first one answers it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _count(result: TreeResult, rows: list[_Row], kept: list[_Row]) -> None:
-    result.known += len(rows) - len(kept)
-    result.added += len(kept)
-    for row in kept:
-        result.bytes += row["size"]
-        result.flagged += row["status"] == "flagged"
-        result.quarantined += row["status"] == "quarantined"
-        result.codes.update(row["codes"])

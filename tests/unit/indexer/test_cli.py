@@ -1,6 +1,8 @@
 """The commands index a tree once, answer, and fail tidily."""
 
+import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -36,12 +38,12 @@ def test_a_tree_is_scanned_once(tree: Path, tmp_path: Path, capsys: pytest.Captu
     code, out, _ = run(capsys, "scan", tree, "--to", table, "--json", "--workers", 2)
     first = json.loads(out)
     assert code == 0
-    assert (first["found"], first["added"], first["known"]) == (3, 3, 0)
+    assert (first["found"], first["added"], first["changed"], first["known"]) == (3, 3, 0, 0)
     assert (first["flagged"], first["quarantined"]) == (1, 1)
     assert first["codes"] == {"NOT_DICOM": 1, "TRAILING_PADDING": 1}
     code, out, _ = run(capsys, "scan", tree, "--to", table)
     assert code == 0
-    assert "0 added, 3 known" in out
+    assert "0 added, 0 changed, 3 known" in out
     assert "Nothing to do" in out
     (tree / "new.dcm").write_bytes(good())
     assert json.loads(run(capsys, "scan", tree, "--to", table, "--json")[1])["added"] == 1
@@ -53,17 +55,50 @@ def test_a_table_inside_the_tree_is_not_scanned(tree: Path, capsys: pytest.Captu
         assert (found["found"], found["added"]) == (3, added)
 
 
-def test_digests_make_files_known_by_their_content(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_file_gets_a_new_row_in_the_place_of_the_old_one(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     table = tmp_path / "t"
-    assert json.loads(run(capsys, "scan", tree, "--to", table, "--digest", "--json")[1])["added"] == 3
-    changed = good()[:-1] + b"\1"
-    (tree / "a" / "1.dcm").write_bytes(changed)
-    assert json.loads(run(capsys, "scan", tree, "--to", table, "--digest", "--json")[1])["added"] == 1
-    plain = tmp_path / "plain"
-    run(capsys, "scan", tree, "--to", plain)
-    code, _, err = run(capsys, "scan", tree, "--to", plain, "--digest")
-    assert code == 2
-    assert "Hint:" in err
+    run(capsys, "scan", tree, "--to", table)
+    (tree / "a" / "1.dcm").write_bytes(good() + b"\0" * 4)
+    same_size = tree / "notes.txt"
+    same_size.write_text("NOTHING")
+    os.utime(same_size, ns=(0, 1_234_567_000))
+    (tree / "it's \\ new_%").write_bytes(good())
+    again = json.loads(run(capsys, "scan", tree, "--to", table, "--json")[1])
+    assert (again["found"], again["added"], again["changed"], again["known"]) == (4, 1, 2, 1)
+    sql = "SELECT path, size, received_at FROM instances ORDER BY path"
+    rows = json.loads(run(capsys, "query", table, sql, "--json")[1])
+    assert [row["path"] for row in rows] == ["2", "a/1.dcm", "it's \\ new_%", "notes.txt"]
+    assert (rows[1]["size"], rows[3]["received_at"]) == (len(good()) + 4, "1970-01-01 00:00:01.234567+00:00")
+    (tree / "it's \\ new_%").write_bytes(b"")
+    assert json.loads(run(capsys, "scan", tree, "--to", table, "--json")[1])["changed"] == 1
+    assert json.loads(run(capsys, "scan", tree, "--to", table, "--json")[1])["known"] == 4
+
+
+def test_a_file_that_the_table_holds_without_a_digest_is_read_again_for_one(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "t"
+    run(capsys, "scan", tree, "--to", table)
+    assert json.loads(run(capsys, "scan", tree, "--to", table, "--digest", "--json")[1])["changed"] == 3
+    assert json.loads(run(capsys, "scan", tree, "--to", table, "--digest", "--json")[1])["known"] == 3
+    rows = json.loads(run(capsys, "query", table, "SELECT sha256 FROM instances WHERE path = 'a/1.dcm'", "--json")[1])
+    assert rows == [{"sha256": hashlib.sha256(good()).hexdigest()}]
+
+
+def test_two_trees_in_one_table_and_names_that_are_no_text(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, other = tmp_path / "t", tmp_path / "other"
+    other.mkdir()
+    Path(os.fsdecode(os.fsencode(other) + b"/\xff.dcm")).write_bytes(good())
+    run(capsys, "scan", tree, "--to", table)
+    for added in (1, 0):
+        assert json.loads(run(capsys, "scan", other, "--to", table, "--json")[1])["added"] == added
+    rows = json.loads(run(capsys, "query", table, f"SELECT path, status FROM instances WHERE source = '{other}'", "--json")[1])
+    assert rows == [{"path": "\\xff.dcm", "status": "stored"}]
+    assert json.loads(run(capsys, "scan", tree / "2", "--to", table, "--json")[1])["added"] == 1
 
 
 def test_many_files_go_through_several_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
