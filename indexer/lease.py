@@ -73,15 +73,22 @@ def maintaining(url: str, schema: Any, storage_options: Mapping[str, Any] | None
             stack.callback(maintainer.give_back)
         else:
             Table.open(url, schema)  # or the lock would make the folder of a table that is not there
-            stack.enter_context(_locked(Path(url) / _LOCK, url))
+            stack.enter_context(locked(url))
             # Opened under the lock: the table that stands here now, and not one that it replaced.
             maintainer = Maintainer(Table.open(url, schema))
         yield maintainer
 
 
 @contextmanager
-def _locked(path: Path, url: str) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+def locked(url: str) -> Iterator[None]:
+    """Keep maintainers away from a table on a local disk, readable or not, that is about to be replaced; elsewhere do nothing.
+
+    Raises LeaseHeldError at once while there is a maintainer.
+    """
+    if is_remote(url) or not Path(url).is_dir():
+        yield
+        return
+    descriptor = os.open(Path(url) / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

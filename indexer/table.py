@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -145,6 +146,10 @@ class Table:
     def version(self) -> int:
         """Tell the number of the last commit read; the first is 0."""
         return self._delta.version()
+
+    def committed_at(self) -> datetime:
+        """Tell when the last commit read was made, by the clock of whoever made it."""
+        return datetime.fromtimestamp(self._delta.history(1)[0]["timestamp"] / 1000, UTC)
 
     def files(self) -> list[str]:
         """List the Parquet files that make up the table now, as absolute paths or URIs."""

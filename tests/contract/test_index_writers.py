@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def test_a_second_maintainer_is_told_so_and_appending_goes_on(place: Place) -> N
 def test_a_maintainer_that_was_taken_for_dead_changes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = filled(place)
     monkeypatch.setattr(lease, "LEASE_S", -1.0)  # over at once
-    monkeypatch.setattr(lease.fcntl, "flock", lambda *_: None)  # on a disk whose locks do not hold
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)  # on a disk whose locks do not hold
     with maintaining(place.url, INSTANCES, place.options) as slow:
         files = ParquetFiles(place.url, INSTANCES, place.options)
         assert place.optimize(rows_a_file=8)
@@ -122,7 +123,7 @@ def test_a_maintainer_that_was_taken_for_dead_changes_nothing(place: Place, monk
 def test_two_rewrites_from_one_state_are_one(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = filled(place)
     monkeypatch.setattr(lease, "LEASE_S", -1.0)
-    monkeypatch.setattr(lease.fcntl, "flock", lambda *_: None)
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
     with maintaining(place.url, INSTANCES, place.options) as slow:
         real = slow.table.transaction
 

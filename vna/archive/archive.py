@@ -302,8 +302,19 @@ class Archive:
         return self._index().roll_up_studies()
 
     def index_info(self) -> dict[str, Any]:
-        """Tell how much the archive holds: instances, studies, bytes, and the index's version."""
+        """Tell how much the archive holds (instances, studies, bytes), and in what state the index's tables are.
+
+        ``uncommitted`` rows of the journal are not in the table yet, the oldest for ``behind_s`` seconds; queries see them too.
+        """
         return self._index().info()
+
+    def optimize_index(self, report: Report = silent, *, keep_hours: int = 168, dry_run: bool = False) -> dict[str, Any]:
+        """Cluster the index by study, write the table of studies, expire logs and remove files that were replaced; give counts.
+
+        Files stay ``keep_hours`` after they were replaced, for readers that still use them. Everybody may read and append
+        meanwhile, and it may be ended at any moment and repeated. Raises LockedError while another process does it.
+        """
+        return self._index().optimize(report, keep_hours, dry_run)
 
     def rebuild_index(
         self,

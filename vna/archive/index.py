@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import fsspec
 
-from indexer.columns import to_arrow
-from indexer.errors import IndexerError, UsageError
+from indexer.columns import INSTANCES, OVERLAYS, to_arrow
+from indexer.errors import IndexerError, LeaseHeldError, UntrustedServiceError, UsageError
+from indexer.lease import locked
 from indexer.table import Segment as TableSegment
 from indexer.table import Table
 from vna.archive.address import Address
@@ -26,7 +27,7 @@ from vna.archive.journal import Journal, Segment, read_segment
 from vna.archive.layout import INDEX_INSTANCES, INDEX_OVERLAYS, INDEX_STUDIES, SPOOL
 from vna.archive.manifests import write_manifests
 from vna.archive.rows import JournalRow, index_columns
-from vna.errors import ConfigError, RefusedError, StoreError, VnaError
+from vna.errors import ConfigError, LockedError, RefusedError, StoreError, VnaError
 from vna.executors import Workplace
 from vna.model import Report
 from vna.store import LocalStore, Store
@@ -152,16 +153,51 @@ class Index:
 
     def info(self) -> dict[str, Any]:
         """Tell how much there is; see :meth:`vna.archive.Archive.index_info`."""
+        from vna.archive.maintenance import seconds_since, state
+
         with index_errors():
-            version = self._table().version()
-        return {**self.query(_SUMMARY)[0], "version": version}
+            table = self._table()
+            waiting = [row.received_at for row in self._uncommitted(table)]
+            tables = state(self._tables(), self._options)
+        return {
+            **self.query(_SUMMARY)[0],
+            "version": table.version(),
+            "files": sum(each["files"] for each in tables.values()),
+            "index_bytes": sum(each["bytes"] for each in tables.values()),
+            "uncommitted": len(waiting),
+            "behind_s": seconds_since(waiting),
+            "tables": tables,
+        }
+
+    def _tables(self) -> dict[str, tuple[str, Any]]:
+        from indexer.studies import STUDIES
+
+        return {
+            "instances": (self._instances, INSTANCES),
+            "overlays": (self._overlays, OVERLAYS),
+            "studies": (self._studies, STUDIES),
+        }
+
+    def optimize(self, report: Report, keep_hours: int, dry_run: bool) -> dict[str, Any]:
+        """Maintain the tables; see :meth:`vna.archive.Archive.optimize_index`."""
+        from vna.archive.maintenance import optimize_table, summary
+
+        done = {}
+        studies = 0
+        for name, (url, schema) in self._tables().items():
+            if name == "studies" and not dry_run:
+                studies = self.roll_up_studies()
+            with index_errors():
+                done[name] = optimize_table(url, schema, self._options, keep_hours=keep_hours, dry_run=dry_run, report=report)
+        return {**summary(done), "studies": studies}
 
     def rebuild(self, address: Address, place: Workplace, report: Report, on_differing: Callable[[str], None] | None) -> int:
         """Make the table anew; see :meth:`vna.archive.Archive.rebuild_index`."""
         from vna.archive.overlays import sync_overlays
         from vna.archive.rebuild import Rebuild
 
-        with self.maintaining(), index_errors(), store_errors("the index could not be rebuilt"):
+        # Held to the end: who optimises the table that is replaced would go on in the new one's log.
+        with index_errors(), locked(self._instances), self.maintaining(), store_errors("the index could not be rebuilt"):
             beside = self._workspace / f"{INDEX_INSTANCES}.rebuild"
             shutil.rmtree(beside, ignore_errors=True)
             try:
@@ -298,6 +334,10 @@ def index_errors() -> Iterator[None]:
         raise
     except UsageError as exc:
         raise ConfigError(str(exc), hint=exc.hint) from exc
+    except LeaseHeldError as exc:
+        raise LockedError(str(exc), hint=exc.hint) from exc
+    except UntrustedServiceError as exc:
+        raise RefusedError(str(exc), hint=exc.hint) from exc
     except IndexerError as exc:
         raise StoreError(str(exc), hint=exc.hint or "'vna index rebuild' makes the index anew from the objects") from exc
 

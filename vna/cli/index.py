@@ -1,4 +1,4 @@
-"""``vna index``: build, rebuild, inspect and query the index."""
+"""``vna index``: build, rebuild, optimise, inspect and query the index."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vna.cli.session import configuration, open_archive
 
 @click.group("index")
 def command() -> None:
-    """Build, rebuild, inspect and query the index.
+    """Build, rebuild, optimise, inspect and query the index.
 
     The index is a cache: it can be deleted and made again from the objects and the journal.
     """
@@ -61,11 +61,36 @@ def rebuild(ctx: click.Context, digests: bool, workers: int, cluster: str, dry_r
     return some_failed(bool(differing))
 
 
+@command.command("optimize")
+@click.option(
+    "--keep-hours",
+    type=click.IntRange(1),
+    default=168,
+    metavar="N",
+    help="Keep replaced files N hours for readers.  [default: 168]",
+)
+@dry_run_option
+@json_option
+@click.pass_context
+def optimize(ctx: click.Context, keep_hours: int, dry_run: bool, as_json: bool) -> None:
+    """Cluster the index by study, write the table of studies, expire logs, and remove files that were replaced.
+
+    One process at a time: exit code 11 says that another one is at it. Everybody may read and write meanwhile. It may be ended at
+    any moment; the next run goes on.
+    """
+    archive = open_archive(configuration(ctx))
+    started = time.monotonic()
+    with progress("optimize", quiet=as_json) as report:
+        done = archive.optimize_index(report, keep_hours=keep_hours, dry_run=dry_run)
+    title = "would optimise" if dry_run else "optimised"
+    emit({**done, "seconds": round(time.monotonic() - started, 3)}, as_json=as_json, title=title)
+
+
 @command.command("info")
 @json_option
 @click.pass_context
 def info(ctx: click.Context, as_json: bool) -> None:
-    """Tell how much the archive holds, and which version of the index says so."""
+    """Tell how much the archive holds, how large and how old the index's tables are, and what they lack."""
     emit(open_archive(configuration(ctx)).index_info(), as_json=as_json)
 
 

@@ -63,7 +63,12 @@ def test_a_segment_is_taken_exactly_once(filled: Archive) -> None:
     assert filled.sync_index() == 0
     version = filled.index_info()["version"]
     assert filled.sync_index() == 0
-    assert filled.index_info() == {"instances": 6, "studies": 2, "bytes": total_size(filled), "version": version}
+    assert told(filled) == {"instances": 6, "studies": 2, "bytes": total_size(filled), "version": version}
+
+
+def told(archive: Archive) -> dict[str, Any]:
+    info = archive.index_info()
+    return {name: info[name] for name in ("instances", "studies", "bytes", "version")}
 
 
 def total_size(archive: Archive) -> int:
@@ -254,7 +259,7 @@ def test_a_condition_that_is_none_is_the_users_mistake(filled: Archive) -> None:
 
 def test_an_empty_archive_answers_with_nothing(archive: Archive) -> None:
     assert archive.select() == []
-    assert archive.index_info() == {"instances": 0, "studies": 0, "bytes": 0, "version": 0}
+    assert told(archive) == {"instances": 0, "studies": 0, "bytes": 0, "version": 0}
     assert archive.rebuild_index() == 0
 
 
