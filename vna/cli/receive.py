@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections import Counter
@@ -17,7 +18,9 @@ from vna.cli.session import configuration, open_archive
 
 @click.command("receive")
 @click.option("--port", type=click.IntRange(0, 65535), help="Listen here instead of [local] port; 0 picks a free one.")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Accepting processes.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N", help="Accepting processes; default: the cores."
+)
 @json_option
 @click.pass_context
 def command(ctx: click.Context, port: int | None, workers: int, as_json: bool) -> None:

@@ -2,6 +2,8 @@
 
 Until then a stranger costs a socket and the bytes it has sent, both bounded, in total and by address; it has a deadline from the
 moment of its accept, and it counts against nobody's association limit. The TLS handshake happens here too, without blocking.
+
+Where several processes accept from one socket, whoever serves more associations lets the others go first.
 """
 
 from __future__ import annotations
@@ -34,6 +36,9 @@ Refused = Callable[[str, str], None]
 _ACCEPTS_AT_ONCE: Final = 64
 _CHUNK: Final = 64 << 10
 _BREATH_S: Final = 0.05
+_GIVE_WAY_S: Final = 0.001  # for each association that is served here
+_LONGEST_GIVE_WAY_S: Final = 0.01
+_FLOOD: Final = 8  # with more connections than these waiting there are enough for everybody
 
 
 @dataclass(eq=False, slots=True)
@@ -47,10 +52,19 @@ class _Waiting:
 
 
 class Gate:
-    """Runs in one thread (:meth:`run`) until :meth:`stop`; the listening socket is the caller's."""
+    """Runs in one thread (:meth:`run`) until :meth:`stop`; the listening socket is the caller's.
+
+    ``serving`` tells how many associations this process serves, where other processes accept from the same socket.
+    """
 
     def __init__(
-        self, listener: socket.socket, limits: ScpLimits, tls: ssl.SSLContext | None, admit: Admit, refused: Refused
+        self,
+        listener: socket.socket,
+        limits: ScpLimits,
+        tls: ssl.SSLContext | None,
+        admit: Admit,
+        refused: Refused,
+        serving: Callable[[], int] | None = None,
     ) -> None:
         listener.setblocking(False)
         self._listener = listener
@@ -58,6 +72,7 @@ class Gate:
         self._tls = tls
         self._admit = admit
         self._refused = refused
+        self._serving = serving
         self._selector = selectors.DefaultSelector()
         self._waiting: dict[_Waiting, None] = {}  # in the order of their accepts, so of their deadlines
         self._by_address: Counter[str] = Counter()
@@ -103,7 +118,7 @@ class Gate:
         return None if first is None else max(first.deadline - time.monotonic(), 0.01)
 
     def _accept(self) -> None:
-        for _ in range(_ACCEPTS_AT_ONCE):
+        for _ in range(self._give_way()):
             try:
                 sock, peer = self._listener.accept()
             except BlockingIOError:
@@ -119,6 +134,13 @@ class Gate:
                 self._hold(sock, str(peer[0]))
             except OSError:  # gone already
                 sock.close()
+
+    def _give_way(self) -> int:
+        """Say how many connections to accept now, after a moment in which an idler process may have taken them."""
+        if self._serving is None or len(self._waiting) > _FLOOD:
+            return _ACCEPTS_AT_ONCE
+        time.sleep(min((self._serving() + len(self._waiting)) * _GIVE_WAY_S, _LONGEST_GIVE_WAY_S))
+        return 1
 
     def _hold(self, sock: socket.socket, address: str) -> None:
         limits = self._limits

@@ -62,6 +62,7 @@ class StorageScp:
         on_event: OnEvent | None = None,
         limits: ScpLimits | None = None,
         listener: socket.socket | None = None,
+        is_shared: bool = False,
     ) -> None:
         self.limits = limits or ScpLimits()
         access = access_list(local)
@@ -72,7 +73,8 @@ class StorageScp:
         self._lock = threading.Lock()
         self._running: dict[Acceptor, threading.Thread] = {}
         self._by_address: Counter[str] = Counter()
-        self._gate = Gate(self._listener, self.limits, context, self._admit, self._refused)
+        serving = self._running.__len__ if is_shared else None
+        self._gate = Gate(self._listener, self.limits, context, self._admit, self._refused, serving)
         self._thread = threading.Thread(target=self._gate.run, name=f"gate-{self.port}", daemon=True)
         self._stopped = False
 
@@ -161,10 +163,13 @@ def storage_scp(
     on_event: OnEvent | None = None,
     limits: ScpLimits | None = None,
     listener: socket.socket | None = None,
+    is_shared: bool = False,
 ) -> StorageScp:
     """Make a Storage SCP for a ``with`` block: ``with storage_scp(local, sink, port=0) as scp: ... scp.port``.
 
     ``source_of`` names the source of a calling AE title (default: the title itself). ``on_event`` is called from the
-    associations' threads. ``listener`` is a socket of :func:`open_listener`, for several processes on one port.
+    associations' threads. ``listener`` is a socket of :func:`open_listener`, for several processes on one port (``is_shared``).
     """
-    return StorageScp(local, sink, port=port, source_of=source_of, on_event=on_event, limits=limits, listener=listener)
+    return StorageScp(
+        local, sink, port=port, source_of=source_of, on_event=on_event, limits=limits, listener=listener, is_shared=is_shared
+    )

@@ -156,6 +156,7 @@ class ReceiveService:
             "spool": self._archive.spool,
             "local": asdict(self._local),
             "listener": listener.fileno(),
+            "is_shared": self._options.workers > 1,
             "sources": self._sources,
             "limits": dict(self._options.limits) | {"drain_s": self._options.drain_s},
             "all_objects": self._options.all_objects,

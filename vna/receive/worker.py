@@ -39,6 +39,7 @@ def main() -> None:
             local,
             sink,
             listener=listener,
+            is_shared=order["is_shared"],
             limits=limits,
             source_of=lambda title: sources.get(title, title),
             on_event=teller.tell,
