@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from vna.archive.layout import path_part, study_prefix
 from vna.archive.revision_files import REVISIONS, revised_studies
-from vna.errors import StoreError
+from vna.errors import LockedError, StoreError
 from vna.part10.edit import Change, interest
 from vna.part10.json_model import json_values
 from vna.part10.original import Attribution
@@ -118,6 +118,11 @@ class StudyRevisions:
         """Give what the active revisions say of an object, the oldest first; nothing for one that leaves as it was received."""
         return self._standing.get(sha256, ())
 
+    @property
+    def last(self) -> int:
+        """The number of the last revision, 0 where there is none."""
+        return self.all[-1].number if self.all else 0
+
     def number(self, sha256: str) -> int:
         """Give the number of the last revision that concerns an object, reverting ones included; 0 where none does."""
         return self._numbers.get(sha256, 0)
@@ -135,11 +140,18 @@ class StudyRevisions:
         return StudyRevisions([revision for revision in self.all if revision.number not in numbers])
 
 
-def put_revision(store: Store, revision: Revision) -> Revision:
-    """Write a revision under the next free number, durably, and give it with that number. ``revision.number`` is ignored."""
+def put_revision(store: Store, revision: Revision, *, after: int | None = None) -> Revision:
+    """Write a revision under the next free number, durably, and give it with that number. ``revision.number`` is ignored.
+
+    ``after`` is the number of the last one that it was planned by: LockedError where another one has come since.
+    """
     folder = _folder(revision.study_instance_uid)
     number = max(_numbers(store, folder), default=0) + 1
     for candidate in range(number, number + _ATTEMPTS):
+        if after is not None and candidate != after + 1:
+            raise LockedError(
+                f"study {revision.study_instance_uid} was corrected by somebody else meanwhile", hint="run it again"
+            )
         numbered = replace(revision, number=candidate)
         if store.put_bytes(_encoded(numbered), f"{folder}/{candidate}.json"):
             return numbered

@@ -52,7 +52,7 @@ def _apply_rule(archive: Archive, rule: Rule, options: CorrectOptions, tally: Ta
     run = uuid.uuid4().hex if rule.changes_uids and sum(bool(study.objects) for study in due) > 1 else ""
     for number, study in enumerate(due, 1):
         if study.objects:
-            put_revision(archive.store, _revision(study, options, attribution, run))
+            put_revision(archive.store, _revision(study, options, attribution, run), after=study.revision)
         tally.add(study, revisions=1 if study.objects else 0)
         report(Progress("correct", number, len(due)))
     archive.sync_revisions()
@@ -70,12 +70,11 @@ def revert(
     begun = time.monotonic()
     with nullcontext() if dry_run else exclusively(archive):
         due = _due_for_revert(archive, options, number)
-        for study, found in due.items():
-            _check_revert(archive, study, found)
+        last = {study: _check_revert(archive, study, found) for study, found in due.items()}
         for done, (study, found) in enumerate(due.items(), 1):
             for revision in reversed(found):
                 if not dry_run:
-                    put_revision(archive.store, _reversal(study, revision, options))
+                    last[study] = put_revision(archive.store, _reversal(study, revision, options), after=last[study]).number
             report(Progress("revert", done, len(due)))
         if due and not dry_run:
             archive.sync_revisions()
@@ -112,8 +111,11 @@ def _due_for_revert(archive: Archive, options: CorrectOptions, number: int | Non
     return {study: sorted(found, key=lambda each: each.number) for study, found in due.items() if found}
 
 
-def _check_revert(archive: Archive, study: str, due: Sequence[Revision]) -> None:
-    """Make sure that what would be left can be applied, and that no UID would then stand for two objects."""
+def _check_revert(archive: Archive, study: str, due: Sequence[Revision]) -> int:
+    """Make sure that what would be left can be applied, and that no UID would then stand for two objects.
+
+    Gives the number of the last revision that this was judged by.
+    """
     revisions = archive.revisions(study)
     left = revisions.without(frozenset(each.number for each in due))
     moved: list[str] = []
@@ -136,6 +138,7 @@ def _check_revert(archive: Archive, study: str, due: Sequence[Revision]) -> None
         """
         if archive.query(sql, [moved])[0]["n"]:
             raise RefusedError("an object would come back to a SOP Instance UID that another one has by now")
+    return revisions.last
 
 
 def _guard(archive: Archive, rule: Rule, touched: int, options: CorrectOptions) -> None:

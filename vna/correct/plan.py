@@ -41,13 +41,17 @@ class PlannedObject:
 
 @dataclass(frozen=True, slots=True)
 class PlannedStudy:
-    """One study (by the UID received) with what one rule changes in it, and what it was refused."""
+    """One study (by the UID received) with what one rule changes in it, and what it was refused.
+
+    ``revision`` is the last one that it was planned by.
+    """
 
     study_instance_uid: str
     rule: Rule
     objects: tuple[PlannedObject, ...]
     refusals: tuple[Outcome, ...]
     seen: int
+    revision: int
 
 
 def plan(archive: Archive, rules: Sequence[Rule], options: CorrectOptions, report: Report = silent) -> CorrectResult:
@@ -121,7 +125,7 @@ def _study(
             continue
         if planned is not None:
             objects.append(planned)
-    return PlannedStudy(study, rule, tuple(objects), tuple(refusals), len(rows))
+    return PlannedStudy(study, rule, tuple(objects), tuple(refusals), len(rows), revisions.last)
 
 
 def _object(

@@ -62,7 +62,12 @@ def follow(archive: Archive, planned: Sequence[PlannedStudy], policy: UidPolicy)
     known = {study.study_instance_uid for study in result if study.objects}
     result = [replace(study, objects=(*study.objects, *others.pop(study.study_instance_uid, ()))) for study in result]
     rule = planned[0].rule
-    return [*(PlannedStudy(study, rule, tuple(found), (), 0) for study, found in others.items() if study not in known), *result]
+    following = [
+        PlannedStudy(study, rule, tuple(found), (), 0, archive.revisions(study).last)
+        for study, found in others.items()
+        if study not in known
+    ]
+    return [*following, *result]
 
 
 def _with_uids(study: PlannedStudy, uids: dict[str, tuple[dict[str, Any], dict[str, str]]]) -> PlannedStudy:

@@ -50,9 +50,10 @@ def decide_variants(
     with nullcontext() if dry_run else exclusively(archive):
         studies = _contenders(archive, options)
         for done, (study, contenders) in enumerate(studies.items(), 1):
-            groups = [group for rows in contenders for group in _groups(rows, policy, archive.revisions(study))]
+            standing = archive.revisions(study)
+            groups = [group for rows in contenders for group in _groups(rows, policy, standing)]
             if groups and not dry_run:
-                put_revision(archive.store, _revision(study, groups, policy, options))
+                put_revision(archive.store, _revision(study, groups, policy, options), after=standing.last)
             revisions += bool(groups)
             by_status.update(group.status for group in groups)
             report(Progress("variants", done, len(studies)))

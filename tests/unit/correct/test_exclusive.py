@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
@@ -15,12 +16,13 @@ import pytest
 from tests.support.folders import quick_folder
 from tests.support.instances import make_instance, write_instance
 from vna.archive import Archive
-from vna.archive.revisions import Revision
+from vna.archive.revisions import Revision, put_revision
 from vna.correct import CorrectOptions, VariantPolicy, apply, decide_variants, plan, revert, rule_of_settings
 from vna.correct.request import Rule
 from vna.errors import LockedError
 from vna.ingest import IngestOptions
 from vna.ingest import run as ingest
+from vna.model import Progress
 
 ALL = CorrectOptions(threshold=1.0, by="tester")
 DEADLINE_S = 60
@@ -100,6 +102,26 @@ def test_a_second_correction_is_told_to_wait_and_loses_nothing(folder: Path) -> 
         assert (ds.PatientID, str(ds.PatientName), len(ds.OriginalAttributesSequence)) == ("FIRST", "Second", 2)
     assert revert(archive, ALL).revisions == 2
     assert {ds.PatientID for ds in leaving(archive)} == {"P1"}
+
+
+def test_what_another_machine_wrote_meanwhile_is_neither_lost_nor_built_upon(folder: Path) -> None:
+    archive = Archive.open(str(folder / "archive"))
+    write_instance(folder / "more" / "3.dcm", make_instance(StudyInstanceUID="1.2.99", SeriesInstanceUID="1.2.99.1"))
+    ingest(archive, folder / "more", IngestOptions(workers=1))
+    studies = sorted({str(row["received_StudyInstanceUID"]) for row in archive.select()})
+    theirs: list[Revision] = []
+
+    def meanwhile(progress: Progress) -> None:  # as soon as the first study is done, the other one gets a revision of theirs
+        if not theirs:
+            done = next(study for study in studies if archive.revisions(study).all)
+            other = next(study for study in studies if study != done)
+            theirs.append(put_revision(archive.store, replace(archive.revisions(done).all[0], study_instance_uid=other)))
+
+    with pytest.raises(LockedError, match="meanwhile"):
+        apply(archive, setting("PatientID=OURS"), ALL, meanwhile)
+    assert archive.revisions(theirs[0].study_instance_uid).all == tuple(theirs)
+    assert apply(archive, setting("PatientID=OURS"), ALL).studies == 1
+    assert {ds.PatientID for ds in leaving(archive)} == {"OURS"}
 
 
 def test_a_correction_that_was_killed_keeps_nobody_waiting(folder: Path) -> None:
