@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -151,30 +152,40 @@ class Database:
         """Insert rows whose primary key is not there yet, leave the others as they are, and say how many were new."""
         if not rows:
             return 0
-        statement = self._insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-        return conn.execute(statement, _in_order(table, rows)).rowcount
+        return conn.execute(_insert_new(self.dialect, table), _in_order(table, rows)).rowcount
 
     def upsert(
         self, conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], changes: Callable[[Any], Mapping[str, Any]]
     ) -> None:
         """Insert rows; where the primary key is there, make ``changes`` instead, which sees the columns of the new row."""
-        if not rows:
-            return
-        statement = self._insert(table)
-        keys = list(table.primary_key.columns)
-        statement = statement.on_conflict_do_update(index_elements=keys, set_=dict(changes(statement.excluded)))
-        conn.execute(statement, _in_order(table, rows))
+        if rows:
+            conn.execute(_upsert(self.dialect, table, changes), _in_order(table, rows))
 
-    def _insert(self, table: Table) -> Any:
-        """Build an INSERT that knows ON CONFLICT: the one construct for which SQLAlchemy asks for the dialect, which takes long
-        to import where it is not the ledger's own."""
-        if self.dialect == "postgresql":
-            from sqlalchemy.dialects import postgresql
 
-            return postgresql.insert(table)
-        from sqlalchemy.dialects import sqlite
+@lru_cache(maxsize=32)
+def _insert_new(dialect: str, table: Table) -> Any:
+    return _insert(dialect, table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
-        return sqlite.insert(table)
+
+@lru_cache(maxsize=32)
+def _upsert(dialect: str, table: Table, changes: Callable[[Any], Mapping[str, Any]]) -> Any:
+    statement = _insert(dialect, table)
+    keys = list(table.primary_key.columns)
+    return statement.on_conflict_do_update(index_elements=keys, set_=dict(changes(statement.excluded)))
+
+
+def _insert(dialect: str, table: Table) -> Any:
+    """Build an INSERT that knows ON CONFLICT: the one construct for which SQLAlchemy asks for the dialect.
+
+    The dialect that is not the ledger's own would only take long to import.
+    """
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table)
 
 
 def _in_order(table: Table, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

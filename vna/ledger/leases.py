@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
 
@@ -70,9 +71,15 @@ class Leases:
                     f"another run has the {stage} of {what} at {node}", hint="let it end, or wait for its lease to expire"
                 )
             lease = Lease(stage, node, study_instance_uid, self._owner, token)
-            values = {"owner": self._owner, "token": token, "expires_at": self._clock() + self._lease_s}
-            row = {"stage": stage, "node": node, "study_instance_uid": study_instance_uid, **values}
-            self._database.upsert(conn, leases, [row], lambda _new: values)
+            row = {
+                "stage": stage,
+                "node": node,
+                "study_instance_uid": study_instance_uid,
+                "owner": self._owner,
+                "token": token,
+                "expires_at": self._clock() + self._lease_s,
+            }
+            self._database.upsert(conn, leases, [row], _taken_over)
             return lease
 
         lease = self._database.write(work)
@@ -187,6 +194,10 @@ def _text(path: str) -> str:
         return Path(path).read_text(encoding="ascii", errors="replace").strip()
     except OSError:
         return ""
+
+
+def _taken_over(new: Any) -> dict[str, Any]:
+    return {"owner": new.owner, "token": new.token, "expires_at": new.expires_at}
 
 
 def _key(stage: str, node: str, study_instance_uid: str) -> ColumnElement[bool]:

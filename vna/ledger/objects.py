@@ -25,6 +25,8 @@ DUPLICATE = "duplicate"
 """The state of a receipt for bytes that the archive had already."""
 
 _ROWS_A_TRANSACTION = 1000
+_NAMES = [column.name for column in objects.columns]
+_STORED, _CODES = _NAMES.index("received_status"), _NAMES.index("codes")  # the columns before it are those of a StoredObject
 _T = TypeVar("_T")
 
 
@@ -155,7 +157,7 @@ class Objects:
                 status = decided or objects.c.received_status
                 conn.execute(update(objects).where(objects.c.sha256 == digest).values(revision=revision, status=status))
             row = {"study": study, "number": number}
-            self._database.upsert(conn, study_revisions, [row], lambda new: {"number": new.number})
+            self._database.upsert(conn, study_revisions, [row], _renumbered)
 
         self._database.write(work)
 
@@ -191,10 +193,13 @@ def batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
 
 
 def stored_object(row: Row[Any]) -> StoredObject:
-    """Make the value of a row of the table ``objects``."""
-    values = row._mapping
-    columns = {column.name: values[column.name] for column in objects.columns if column.name != "received_status"}
-    return StoredObject(**{**columns, "codes": tuple(columns["codes"].split())})
+    """Make the value of a row of the table ``objects``, whatever columns follow."""
+    values: tuple[Any, ...] = (*row[:_CODES], tuple(row[_CODES].split()), *row[_CODES + 1 : _STORED])
+    return StoredObject(*values)
+
+
+def _renumbered(new: Any) -> dict[str, Any]:
+    return {"number": new.number}
 
 
 def _known(conn: Connection, digests: Sequence[str]) -> set[str]:
@@ -225,20 +230,8 @@ def _match_exactly(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
     Variants never match on their own: the first object under their UID stands for the instance.
     """
     candidates = [row for row in rows if row["status"] != ObjectStatus.VARIANT]
-    if not candidates:
-        return
-    holder = expected_instances.c.sha256
-    held_by_quarantine = holder.in_(select(objects.c.sha256).where(objects.c.status == ObjectStatus.QUARANTINED.value))
-    statement = (
-        update(expected_instances)
-        .where(
-            expected_instances.c.study_instance_uid == bindparam("study"),
-            expected_instances.c.series_instance_uid == bindparam("series"),
-            expected_instances.c.sop_instance_uid == bindparam("sop"),
-            or_(holder.is_(None), and_(bindparam("is_fileable", type_=Boolean()), held_by_quarantine)),
-        )
-        .values(sha256=bindparam("digest"), matched="exact", state="", code="", detail="")
-    )
+    studies = sorted({row["study_instance_uid"] for row in candidates})
+    listed = set(conn.execute(_LISTED, {"studies": studies}).scalars()) if studies else set()
     parameters = [
         {
             "study": row["study_instance_uid"],
@@ -248,5 +241,30 @@ def _match_exactly(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
             "is_fileable": row["status"] in FILEABLE,
         }
         for row in sorted(candidates, key=lambda row: (row["study_instance_uid"], row["sop_instance_uid"], row["sha256"]))
+        if row["study_instance_uid"] in listed
     ]
-    conn.execute(statement, parameters)
+    if parameters:
+        conn.execute(_MATCHING, parameters)
+
+
+def _matching() -> Any:
+    holder = expected_instances.c.sha256
+    held_by_quarantine = holder.in_(select(objects.c.sha256).where(objects.c.status == ObjectStatus.QUARANTINED.value))
+    return (
+        update(expected_instances)
+        .where(
+            expected_instances.c.study_instance_uid == bindparam("study"),
+            expected_instances.c.series_instance_uid == bindparam("series"),
+            expected_instances.c.sop_instance_uid == bindparam("sop"),
+            or_(holder.is_(None), and_(bindparam("is_fileable", type_=Boolean()), held_by_quarantine)),
+        )
+        .values(sha256=bindparam("digest"), matched="exact", state="", code="", detail="")
+    )
+
+
+_MATCHING = _matching()
+_LISTED = (
+    select(expected_instances.c.study_instance_uid)
+    .where(expected_instances.c.study_instance_uid.in_(bindparam("studies", expanding=True)))
+    .distinct()
+)

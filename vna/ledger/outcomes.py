@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, String, and_, bindparam, case, exists, func, insert, select, update
 
 from vna.ledger.database import Database, now
 from vna.ledger.due import DueStudy
@@ -80,10 +80,9 @@ class Outcomes:
 
     def objects_due_forward(self, node: str, study_instance_uid: str) -> list[StoredObject]:
         """List one study's objects that are due to be sent."""
-        order = (objects.c.series_instance_uid, objects.c.sop_instance_uid, objects.c.sha256)
-        where = and_(objects.c.study_instance_uid == study_instance_uid, _forward_due(node))
         with self._database.read() as conn:
-            return [stored_object(row) for row in conn.execute(select(objects).where(where).order_by(*order))]
+            found = conn.execute(_DUE_OBJECTS, {"study": study_instance_uid, "target": node})
+            return [stored_object(row) for row in found]
 
     def due_verify(self, node: str, *, digests: Iterable[str] | None = None) -> list[DueStudy]:
         """List the studies with objects that were sent to the node and are not verified there."""
@@ -249,15 +248,22 @@ def _changes(new: Any) -> dict[str, Any]:
     return {"state": new.state, "code": new.code, "detail": new.detail, "at": new.at, "attempts": attempts}
 
 
-def _row_is(table: Any, stage: str, node: str) -> Any:
+def _row_is(table: Any, stage: str, node: str | ColumnElement[str]) -> Any:
     """Say that a row speaks of the object as it leaves now: of its present revision."""
     row = and_(table.c.stage == stage, table.c.node == node, table.c.revision == objects.c.revision)
     return and_(table.c.sha256 == objects.c.sha256, row)
 
 
-def _forward_due(node: str) -> Any:
+def _forward_due(node: str | ColumnElement[str]) -> Any:
     final = exists().where(_row_is(outcomes, FORWARD, node), outcomes.c.state.in_(FORWARD_FINAL))
     return and_(objects.c.status.in_(FILEABLE), ~final)
+
+
+_DUE_OBJECTS = (
+    select(objects)
+    .where(objects.c.study_instance_uid == bindparam("study"), _forward_due(bindparam("target", type_=String())))
+    .order_by(objects.c.series_instance_uid, objects.c.sop_instance_uid, objects.c.sha256)
+)
 
 
 def _sent(node: str) -> Any:
