@@ -77,12 +77,16 @@ class Request:
 
 @dataclass
 class S3Proxy:
-    """A running proxy. ``decide`` chooses the fault of each request; ``faults`` counts those that it made."""
+    """A running proxy. ``decide`` chooses the fault of each request; ``faults`` counts those that it made.
+
+    ``requests`` counts requests, and ``answered`` the bytes of the bodies that they were answered with, by operation.
+    """
 
     port: int
     decide: Callable[[Request], Fault] = lambda request: Fault.NONE
     faults: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
+    answered: Counter[str] = field(default_factory=Counter)
 
 
 @contextmanager
@@ -160,6 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault is Fault.SHORT_AND_FITTING and data:
             self._answer(status, answered, data[: len(data) // 2])
         else:
+            self.owner.answered[request.operation] += len(data)
             self._answer(status, answered, data)
 
     def _ask(self, method: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
