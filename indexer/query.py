@@ -67,7 +67,7 @@ def read_parquet(
 ) -> str:
     """Give the SELECT that reads these Parquet files, whose file system is made known to the connection when it is not local."""
     protocol = files[0].partition("://")[0] if "://" in files[0] else "file"
-    if protocol != "file":
+    if protocol != "file" and not con.list_filesystems():
         con.register_filesystem(fsspec.filesystem(protocol, **dict(storage_options or {})))
     listed = ", ".join("'" + file.removeprefix("file://").replace("'", "''") + "'" for file in files)
     return f"SELECT {_names(schema)} FROM read_parquet([{listed}], union_by_name = true)"
