@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from pydicom.encaps import encapsulate
 
 from tests.conftest import TRUNCATED
 from tests.support.certificates import Authority
@@ -37,7 +39,21 @@ PROPOSALS = {
 }
 """What storescu may propose, and an image that needs it."""
 
+VIDEO = {
+    "-xm": "1.2.840.10008.1.2.4.100",
+    "-xh": "1.2.840.10008.1.2.4.101",
+    "-xn": "1.2.840.10008.1.2.4.102",
+    "-xl": "1.2.840.10008.1.2.4.103",
+    "-x2": "1.2.840.10008.1.2.4.104",
+    "-x3": "1.2.840.10008.1.2.4.105",
+    "-xo": "1.2.840.10008.1.2.4.106",
+    "-x4": "1.2.840.10008.1.2.4.107",
+    "-x5": "1.2.840.10008.1.2.4.108",
+}
+"""What storescu may propose for MPEG-2, MPEG-4 and HEVC. Nobody ships a small video; nobody on the way looks into one either."""
 
+
+VIDEO_PHOTOGRAPHIC = "1.2.840.10008.5.1.4.1.1.77.1.4.1"
 WHOLE = [image for image in real_image_files(unique=True) if image.path.name not in TRUNCATED]
 
 
@@ -71,6 +87,40 @@ def test_storescu_is_received_as_by_storescp_whatever_it_proposes(
     assert expected
     assert {a.sop_instance_uid: (a.transfer_syntax_uid, a.data_set) for a in sink.arrived} == expected
     assert ours.returncode == theirs.returncode
+
+
+def test_the_options_are_all_that_storescu_has() -> None:
+    told = run(["storescu", "--help"]).stdout.decode()
+    options = re.findall(r"^ +(-x\S)  +--propose-", told, re.MULTILINE)
+    assert len(options) > 20
+    assert set(options) == {*PROPOSALS, *VIDEO}
+
+
+@pytest.mark.parametrize("option", VIDEO)
+def test_video_passes_through_whatever_it_is(scp: StorageScp, sink: MemorySink, tmp_path: Path, option: str) -> None:
+    frames = encapsulate([bytes(range(256)) * 300, b"last"])
+    ds = make_instance(VIDEO[option], SOPClassUID=VIDEO_PHOTOGRAPHIC, PixelData=frames)
+    path = write_instance(tmp_path / "video.dcm", ds)
+    command = ["storescu", "-R", option, "127.0.0.1"]
+    assert run([*command, scp.port, path]).returncode == 0
+    with storescp(tmp_path) as reference:
+        assert run([*command, reference.port, path]).returncode == 0
+        expected = {uid: (item.transfer_syntax_uid, item.data_set) for uid, item in reference.objects().items()}
+    assert [syntax for syntax, _ in expected.values()] == [VIDEO[option]]
+    assert {a.sop_instance_uid: (a.transfer_syntax_uid, a.data_set) for a in sink.arrived} == expected
+
+
+@pytest.mark.parametrize("options", [("-dn",), ("+dly",), ("-nip",), ("-ma",), ("-dn", "-nip", "-ma")], ids=" ".join)
+def test_dcmsend_is_received_as_by_storescp_however_it_proposes(
+    scp: StorageScp, sink: MemorySink, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    files = [real_image(name) for name in PROPOSALS.values()]
+    run(["dcmsend", "-nh", *options, "127.0.0.1", scp.port, *files])
+    with storescp(tmp_path) as reference:
+        run(["dcmsend", "-nh", *options, "127.0.0.1", reference.port, *files])
+        expected = {uid: item.data_set for uid, item in reference.objects().items()}
+    assert expected
+    assert sink.data_sets == expected
 
 
 def test_dcmsend_sends_every_real_image_as_to_storescp(scp: StorageScp, sink: MemorySink, tmp_path: Path) -> None:
