@@ -70,6 +70,15 @@ def test_the_recipe_goes_by_checkpoints_and_does_not_count_replaced_files(archiv
     assert ask(archive) == {"CT": 6, "MR": 2}
 
 
+def test_the_recipe_works_on_an_optimised_index(archive: Archive) -> None:
+    for first in (1, 3, 5):
+        fill(archive, first)
+    assert archive.optimize_index()["removed"] == 3
+    assert ask(archive) == {"CT": 6}
+    fill(archive, 7, "MR")
+    assert ask(archive) == {"CT": 6, "MR": 2}
+
+
 def test_the_recipe_works_on_a_rebuilt_index(archive: Archive) -> None:
     fill(archive, 1)
     archive.rebuild_index()
