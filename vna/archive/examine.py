@@ -37,7 +37,7 @@ class Announced(NamedTuple):
     @classmethod
     def of(cls, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> Announced:
         """Take the UIDs as they came. Raises RefusedError without a transfer syntax, by which alone the bytes have a meaning."""
-        found = cls(*(uid.rstrip(" \0") for uid in (sop_class_uid, sop_instance_uid, transfer_syntax_uid)))
+        found = cls(sop_class_uid.rstrip(" \0"), sop_instance_uid.rstrip(" \0"), transfer_syntax_uid.rstrip(" \0"))
         if not found.transfer_syntax_uid:
             raise RefusedError("an object without a transfer syntax cannot be taken")
         return found

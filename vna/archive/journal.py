@@ -130,15 +130,18 @@ class JournalWriter:
     def _write_pending(self) -> None:
         with self._waiting:
             entries, self._pending = self._pending, []
-        error: StoreError | None = StoreError("the write to the journal was interrupted")
+        error: StoreError | None = None
+        is_written = False
         try:
             self._write([payload for entry in entries for payload in entry.payloads])
-            error = None
+            is_written = True
         except StoreError as exc:
             error = exc
         except OSError as exc:
             error = store_error(exc, "the journal could not be written")
         finally:
+            if not is_written and error is None:
+                error = StoreError("the write to the journal was interrupted")
             for entry in entries:
                 entry.done, entry.error = True, error
 

@@ -224,7 +224,7 @@ class ArchiveSink:
         for pending in batch:
             pending.payload = encode(pending.row)
             self._writer.intents.record(pending.spool.name, pending.payload, durable=self._needs_intents)
-        published = self._store.publish([(pending.spool.path, pending.row.path) for pending in batch])
+        published = self._store.publish([(pending.spool.location, pending.row.path) for pending in batch])
         for pending, done in zip(batch, published, strict=True):
             pending.is_published = done
             if not done:

@@ -34,6 +34,7 @@ class Writer:
     """One living writer: its name, its spool and its intents. :meth:`leave` ends it."""
 
     def __init__(self, workspace: Path, operations: Operations = SYSTEM, reserve: Reserve | None = None) -> None:
+        self._workspace = workspace
         with store_errors("the spool could not be opened"), registration(workspace):
             self.name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}"
             self.folder = workspace / SPOOL / self.name
@@ -50,9 +51,10 @@ class Writer:
         with store_errors("the spool could not be closed"):
             self.intents.close()
             if clean:
-                for path in self.folder.iterdir():
-                    path.unlink(missing_ok=True)
-                self.folder.rmdir()
+                with registration(self._workspace):  # nobody looks for dead writers meanwhile, and finds half of one
+                    for path in self.folder.iterdir():
+                        path.unlink(missing_ok=True)
+                    self.folder.rmdir()
             release(self._lock)
         self._lock = -1
 

@@ -57,7 +57,7 @@ class LocalStore:
                 self._has_links = self._probe_links()
         return self._has_links
 
-    def publish(self, files: Sequence[tuple[Path, str]]) -> list[bool]:
+    def publish(self, files: Sequence[tuple[Path | str, str]]) -> list[bool]:
         """See :meth:`vna.store.port.Store.publish`."""
         published: list[bool] = []
         folders: dict[Path, None] = {}
@@ -226,7 +226,7 @@ class LocalStore:
                 self._known = {self.root}
             self._known.add(folder)
 
-    def _name(self, local: Path, target: str) -> bool:
+    def _name(self, local: Path | str, target: str) -> bool:
         if not self.keeps_source:
             return self._rename(local, target)
         try:
@@ -235,7 +235,7 @@ class LocalStore:
             return False
         return True
 
-    def _into(self, target: str, action: Callable[[Path, str], None], local: Path) -> None:
+    def _into(self, target: str, action: Callable[[Path | str, str], None], local: Path | str) -> None:
         """Do what needs the target's folder; once more if somebody has removed that since this store last saw it."""
         try:
             action(local, target)
@@ -248,7 +248,7 @@ class LocalStore:
             self._ensure_folder(folder)
             action(local, target)
 
-    def _rename(self, local: Path, target: str) -> bool:
+    def _rename(self, local: Path | str, target: str) -> bool:
         with self._locked(_RENAME_LOCK, fcntl.LOCK_EX):
             if os.path.lexists(target):
                 return False
@@ -322,19 +322,19 @@ class LocalStore:
 
     def _probe_links(self) -> bool:
         """Try a hard link in the scratch folder, with the system's own calls: a probe is no part of the write order."""
-        folder = self._scratch
-        folder.mkdir(parents=True, exist_ok=True)
-        first, second = (folder / f"{_PREFIX}{secrets.token_hex(8)}" for _ in range(2))
-        first.touch(exist_ok=False)
-        try:
-            os.link(first, second)
-        except OSError as exc:
-            if exc.errno in _NO_LINKS:
-                return False
-            raise
-        finally:
-            first.unlink(missing_ok=True)
-            second.unlink(missing_ok=True)
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        first, second = (self._scratch / f"{_PREFIX}{secrets.token_hex(8)}" for _ in range(2))
+        with self._locked(_SCRATCH_LOCK, fcntl.LOCK_SH):  # a writer that starts at the same time sweeps there
+            first.touch(exist_ok=False)
+            try:
+                os.link(first, second)
+            except OSError as exc:
+                if exc.errno in _NO_LINKS:
+                    return False
+                raise
+            finally:
+                first.unlink(missing_ok=True)
+                second.unlink(missing_ok=True)
         return True
 
 

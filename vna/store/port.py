@@ -37,7 +37,7 @@ class Store(Protocol):
     def keeps_source(self) -> bool:
         """Whether :meth:`publish` leaves the local file under its own name (a link or a copy) rather than moving it."""
 
-    def publish(self, files: Sequence[tuple[Path, str]]) -> list[bool]:
+    def publish(self, files: Sequence[tuple[Path | str, str]]) -> list[bool]:
         """Give local files their final names, all at once; the answer tells for each whether it is the one that now stands there.
 
         The caller has forced each local file to disk already (:meth:`vna.store.spool.SpoolFile.sync`); the names are durable when

@@ -37,9 +37,9 @@ class FsspecStore:
         self._root = str(root).rstrip("/")
         self._creating = threading.Lock()
 
-    def publish(self, files: Sequence[tuple[Path, str]]) -> list[bool]:
+    def publish(self, files: Sequence[tuple[Path | str, str]]) -> list[bool]:
         """See :meth:`vna.store.port.Store.publish`."""
-        return [self.put_file(local, path) for local, path in files]
+        return [self.put_file(Path(local), path) for local, path in files]
 
     def put_file(self, local: Path, path: str) -> bool:
         """See :meth:`vna.store.port.Store.put_file`."""

@@ -93,7 +93,7 @@ class S3Store:
 
     # -- writing
 
-    def publish(self, files: Sequence[tuple[Path, str]]) -> list[bool]:
+    def publish(self, files: Sequence[tuple[Path | str, str]]) -> list[bool]:
         """See :meth:`vna.store.port.Store.publish`. Several go up at the same time."""
         for _, path in files:
             checked(path)
@@ -101,7 +101,7 @@ class S3Store:
             return [self._publish(*files[0])]
         self.probe()
         # Of several files for one path the first is the one that stands there, as on a disk.
-        by_path: dict[str, list[Path]] = {}
+        by_path: dict[str, list[Path | str]] = {}
         for local, path in files:
             by_path.setdefault(path, []).append(local)
         with ThreadPoolExecutor(min(_AT_ONCE, len(by_path) or 1), thread_name_prefix="vna-s3") as pool:
@@ -109,7 +109,8 @@ class S3Store:
             answers = dict(zip(by_path, map(iter, done), strict=True))
         return [next(answers[path]) for _, path in files]
 
-    def _publish(self, local: Path, path: str) -> bool:
+    def _publish(self, file: Path | str, path: str) -> bool:
+        local = Path(file)
         return self._putter().create(self._key(path), Content.of(local), _token_of(local))
 
     def put_file(self, local: Path, path: str) -> bool:

@@ -37,11 +37,11 @@ class SpoolFile:
         "_has_thread",
         "_head",
         "_is_considered",
-        "_location",
         "_operations",
         "_room",
         "_thread",
         "_trial",
+        "location",
         "size",
     )
 
@@ -54,7 +54,7 @@ class SpoolFile:
         head: bytes = b"",
     ) -> None:
         self.size = len(head)
-        self._location = location
+        self.location = location
         self._head = head
         self._room = room
         self._check_at = CHECK_EVERY
@@ -68,12 +68,12 @@ class SpoolFile:
     @property
     def name(self) -> str:
         """Its name within the spool."""
-        return self._location.rpartition("/")[2]
+        return self.location.rpartition("/")[2]
 
     @property
     def path(self) -> Path:
-        """Where it is."""
-        return Path(self._location)
+        """Where it is; :attr:`location` says the same as text, which costs nothing."""
+        return Path(self.location)
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append ``chunk`` and hash it. Raises StoreFullError when there is no room; then :meth:`discard`."""
@@ -144,7 +144,7 @@ class SpoolFile:
         try:
             with store_errors("the spool file could not be forced to the disk"):
                 if self._descriptor < 0:
-                    self._descriptor = os.open(self._location, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                    self._descriptor = os.open(self.location, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
                 self._operations.sync(self._descriptor)
             self.close()
         except StoreError:
@@ -163,7 +163,7 @@ class SpoolFile:
         """Close the file and remove its spool name. Safe to repeat."""
         self.close()
         with store_errors("the spool file could not be removed"):
-            self._operations.unlink(self._location)
+            self._operations.unlink(self.location)
 
 
 class Spool:

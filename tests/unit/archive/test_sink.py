@@ -241,6 +241,26 @@ def test_an_object_without_a_transfer_syntax_or_with_endless_uids_is_refused(arc
         assert not spooled(archive)
 
 
+def test_a_writer_leaves_while_nobody_looks_for_dead_ones(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    rmdir = Path.rmdir
+    looks: list[threading.Thread] = []
+
+    def looked_for_meanwhile(folder: Path) -> None:
+        looks.append(threading.Thread(target=archive.sweep))
+        looks[-1].start()
+        looks[-1].join(0.2)  # without the lock it would have looked, and taken the folder for a dead writer's
+        rmdir(folder)
+
+    with archive.sink() as sink:
+        send(sink, wire_object())
+        monkeypatch.setattr(Path, "rmdir", looked_for_meanwhile)
+    monkeypatch.undo()
+    for look in looks:
+        look.join()
+    assert len(looks) == 1
+    assert not list((archive.root / "spool").glob("*/"))
+
+
 # -- failing disks
 
 

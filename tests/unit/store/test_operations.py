@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,7 @@ def test_a_file_size_limit_of_the_system_leaves_no_part_of_an_object(tmp_path: P
     program = f"""
 import resource, signal
 from pathlib import Path
+from typing import Any
 from vna.errors import StoreError
 from vna.store import LocalStore, Spool
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -109,3 +111,16 @@ def test_a_store_forces_a_new_folder_to_the_disk_once(tmp_path: Path) -> None:
     assert synced.count(Path()) == 2, "for a/ and for the scratch folder"
     assert synced.count(Path("a")) == 1
     assert synced.count(Path("a/b")) == 2, "once for each object"
+
+
+def test_a_probe_for_hard_links_is_not_swept_by_a_writer_that_starts_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def sweep_first(*arguments: Any, **options: Any) -> None:
+        LocalStore(tmp_path).sweep()
+        link(*arguments, **options)
+
+    monkeypatch.setattr("os.link", sweep_first)
+    assert LocalStore(tmp_path).keeps_source
