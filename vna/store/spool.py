@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import time
 from pathlib import Path
 
 from vna.errors import StoreError
-from vna.store.hashing import LARGE, MIDDLING, HashingThread, hashing_thread
+from vna.store.hashing import LARGE, HashingThread, hashing_thread
 from vna.store.operations import FILE_MODE, SYSTEM, Operations, store_error, store_errors
 from vna.store.room import Reserve, Room
 
@@ -36,11 +35,9 @@ class SpoolFile:
         "_digest",
         "_has_thread",
         "_head",
-        "_is_considered",
         "_operations",
         "_room",
         "_thread",
-        "_trial",
         "location",
         "size",
     )
@@ -61,8 +58,7 @@ class SpoolFile:
         self._operations = operations
         self._digest = hashlib.sha256(head)
         self._thread = thread
-        self._has_thread = self._is_considered = False
-        self._trial: tuple[bool, float] | None = None
+        self._has_thread = False
         self._descriptor = operations.create(location, FILE_MODE)
 
     @property
@@ -83,11 +79,9 @@ class SpoolFile:
         else:
             self._write_head()
             self._write(chunk)
-        thread = self._thread
-        if thread is not None and not self._has_thread and (len(chunk) >= MIDDLING or self.size >= LARGE):
-            self._consider(thread)
-        if thread is not None and self._has_thread:
-            thread.update(self._digest, chunk)
+        if self._has_thread or (self.size >= LARGE and self._claims_thread()):
+            assert self._thread is not None
+            self._thread.update(self._digest, chunk)
         else:
             self._digest.update(chunk)
         self.size += len(chunk)
@@ -112,27 +106,15 @@ class SpoolFile:
         self._end_hashing()
         return self._digest.hexdigest()
 
-    def _consider(self, thread: HashingThread) -> None:
-        """Have the digest made on the thread, if that is free: from :data:`LARGE` on, or where it is this object's turn."""
-        if self.size >= LARGE:
-            self._has_thread, self._trial = thread.claim(), None
-        elif not self._is_considered:
-            self._is_considered = True
-            is_handed = thread.trials.next_is_handed()
-            if not is_handed or thread.claim():
-                self._has_thread, self._trial = is_handed, (is_handed, time.perf_counter())
+    def _claims_thread(self) -> bool:
+        self._has_thread = self._thread is not None and self._thread.claim()
+        return self._has_thread
 
     def _end_hashing(self) -> None:
-        thread = self._thread
-        if thread is None:
-            return
         if self._has_thread:
             self._has_thread = False
-            thread.release()
-        if self._trial is not None:
-            is_handed, began = self._trial
-            self._trial = None
-            thread.trials.note(is_handed=is_handed, seconds=time.perf_counter() - began, size=self.size)
+            assert self._thread is not None
+            self._thread.release()
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Read back up to ``length`` bytes from ``offset``."""
