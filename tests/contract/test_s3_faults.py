@@ -276,20 +276,6 @@ def test_a_service_that_ignores_the_condition_on_parts_and_one_that_does_not_ans
         assert store.put_bytes(b"bytes", "instances/a.dcm")
 
 
-def test_server_side_encryption_is_asked_for_with_every_object(moto: S3Service, tmp_path: Path) -> None:
-    url = moto.url()
-    options = moto.storage_options() | {"s3_additional_kwargs": {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "a-key"}}
-    store = S3Store(url, options, multipart_above=PART)
-    large = tmp_path / "large"
-    large.write_bytes(bytes(PART + 17))
-    store.put_bytes(b"bytes", "instances/a.dcm")
-    store.put_file(large, "instances/large.dcm")
-    bucket, _, prefix = url.removeprefix("s3://").partition("/")
-    for name in ("a", "large"):
-        head = moto.client().head_object(Bucket=bucket, Key=f"{prefix}/instances/{name}.dcm")
-        assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", "a-key")
-
-
 def test_credentials_come_from_the_environment(moto: S3Service, monkeypatch: pytest.MonkeyPatch) -> None:
     options = moto.storage_options()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):

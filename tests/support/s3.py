@@ -33,8 +33,11 @@ _IDENTITY = {
             "credentials": [{"accessKey": _KEY, "secretKey": _SECRET}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
-    ]
+    ],
+    "kms": {"default_provider": "local", "providers": {"local": {"type": "local", "enableOnDemandCreate": True}}},
 }
+_ENVIRONMENT = {"WEED_S3_SSE_KEK": "6b" * 32}
+"""The key under which SeaweedFS keeps those of its objects (SSE-S3)."""
 
 
 def require_s3(kind: str) -> None:
@@ -123,7 +126,9 @@ def _start(kind: str, folder: Path) -> S3Service:
     )
     log = folder / f"{kind}.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, cwd=folder, env={**os.environ, **_ENVIRONMENT}
+        )
     return S3Service(kind, port, process, log)
 
 
