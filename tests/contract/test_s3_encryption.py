@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.objects import send, wire_object
 from tests.support.s3 import S3Service
+from vna.archive import Archive
 from vna.errors import ConfigError, StoreError
 from vna.store.s3 import Retry, S3Store
 
@@ -68,6 +70,24 @@ def test_the_customers_key_comes_from_the_environment(seaweedfs: S3Service, monk
     monkeypatch.setenv("VNA_SSE_CUSTOMER_KEY", base64.b64encode(_KEY.encode()).decode())
     opened(seaweedfs, url, algorithm).put_bytes(b"bytes", "instances/a.dcm")
     assert opened(seaweedfs, url, _CUSTOMER).read_bytes("instances/a.dcm") == b"bytes"
+
+
+def test_an_archive_keeps_objects_and_rows_under_the_customers_key(
+    seaweedfs: S3Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VNA_SSE_CUSTOMER_KEY", base64.b64encode(_KEY.encode()).decode())
+    url = seaweedfs.url()
+    options = seaweedfs.storage_options() | {"s3_additional_kwargs": {"SSECustomerAlgorithm": "AES256"}}
+    archive = Archive.create(url, options, spool=str(tmp_path / "spool"))
+    with archive.sink() as sink:
+        receipt = send(sink, wire_object(InstanceNumber=1))
+    assert archive.sync_index() == 1
+    assert [row["path"] for row in archive.query("SELECT path FROM instances")] == [receipt.path]
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    (rows,) = (key for key in seaweedfs.keys(url) if key.startswith("index/instances/part-"))
+    for path in (receipt.path, rows):
+        head = seaweedfs.client().head_object(Bucket=bucket, Key=f"{prefix}/{path}", **_CUSTOMER)
+        assert head["SSECustomerAlgorithm"] == "AES256"
 
 
 def test_without_the_customers_key_nothing_is_read_and_no_message_shows_it(seaweedfs: S3Service) -> None:

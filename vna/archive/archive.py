@@ -24,6 +24,7 @@ from vna.errors import ConfigError, InstanceMissingError, RefusedError
 from vna.executors import Workplace
 from vna.model import Receipt, Report, silent
 from vna.store import SYSTEM, LocalStore, Operations, Store, is_local, is_s3, local_path, open_store
+from vna.store.customer_key import with_customer_key
 from vna.store.operations import store_errors
 from vna.store.room import Reserve
 
@@ -341,7 +342,7 @@ class Archive:
     def _index(self) -> Index:
         from vna.archive.index import Index
 
-        return Index(self.store, self.workspace, self.journal, self.storage_options)
+        return Index(self.store, self.workspace, self.journal, with_customer_key(self.storage_options))
 
 
 def _open_store(url: str, storage_options: Mapping[str, Any] | None, operations: Operations, *, writing: bool) -> Store:

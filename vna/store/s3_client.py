@@ -5,7 +5,6 @@ Nothing above this package sees an exception of the client's library. Messages n
 
 from __future__ import annotations
 
-import base64
 import logging
 import os
 import random
@@ -20,13 +19,11 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from botocore.session import Session
 
 from vna.errors import ConfigError, StoreError, StoreFullError
+from vna.store.customer_key import with_customer_key
 
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-
-CUSTOMER_KEY = "VNA_SSE_CUSTOMER_KEY"
-"""The variable of the environment that holds the customer's key of SSE-C."""
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _CONNECT_S = 10
@@ -145,7 +142,7 @@ def connect(bucket: str, storage_options: Mapping[str, Any] | None, retry: Retry
 
     Raises ConfigError for options that are not known, and where no credentials are found.
     """
-    options = {name: value for name, value in (storage_options or {}).items() if name not in _IGNORED}
+    options = {name: value for name, value in with_customer_key(storage_options).items() if name not in _IGNORED}
     unknown = sorted(set(options) - _OPTIONS)
     extra = dict(options.get("s3_additional_kwargs") or {})
     unknown += [f"s3_additional_kwargs.{name}" for name in sorted(set(extra) - _WRITE_OPTIONS)]
@@ -154,8 +151,6 @@ def connect(bucket: str, storage_options: Mapping[str, Any] | None, retry: Retry
             [f"[archive] storage_options: {name} is not known for S3" for name in unknown],
             hint=f"known: {', '.join(sorted(_OPTIONS))}; in s3_additional_kwargs: {', '.join(sorted(_WRITE_OPTIONS))}",
         )
-    if "SSECustomerAlgorithm" in extra and "SSECustomerKey" not in extra:
-        extra["SSECustomerKey"] = _customer_key()
     arguments = {name: options[given] for given, name in _CLIENT_OPTIONS.items() if options.get(given) is not None}
     arguments |= dict(options.get("client_kwargs") or {})
     try:
@@ -178,19 +173,6 @@ def connect(bucket: str, storage_options: Mapping[str, Any] | None, retry: Retry
         raise ConfigError(f"[archive] storage_options cannot be used for S3: {type(exc).__name__}") from exc
     reading = {name: value for name, value in extra.items() if name in _CUSTOMER_KEY or name == "ExpectedBucketOwner"}
     return Connection(client, bucket, retry, extra, reading)
-
-
-def _customer_key() -> bytes:
-    """Take the key of SSE-C from the environment, where it stands in base64."""
-    try:
-        key = base64.b64decode(os.environ.get(CUSTOMER_KEY, ""), validate=True)
-    except ValueError:
-        key = b""
-    if len(key) != 32:
-        raise ConfigError(
-            f"SSE-C needs a key of 32 bytes, in base64, in {CUSTOMER_KEY}", hint="make one: openssl rand -base64 32"
-        )
-    return key
 
 
 def _config(given: Mapping[str, Any], *, path_style: bool) -> Config:
