@@ -63,7 +63,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("sha256", 0, Kind.DIGEST, "SHA-256 of the whole file; the key of the row"),
     Column("status", 0, Kind.STRING, "stored, flagged, variant or quarantined"),
     Column("source", 0, Kind.STRING, "the node that handed the object over, or the folder it was scanned in"),
-    Column("received_at", 0, Kind.TIME, "when the object became durable, or was scanned"),
+    Column("received_at", 0, Kind.TIME, "when the object became durable; of a scanned file, when it was last modified"),
     Column("PatientName", 0x00100010, Kind.NAME),
     Column("PatientBirthDate", 0x00100030, Kind.CODE),
     Column("PatientSex", 0x00100040, Kind.CODE),

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from indexer import cli
+from indexer.columns import INSTANCES
+from indexer.query import connect
 from indexer.schema import study_hash
+from indexer.table import Segment, Table
 from tests.unit.indexer.corpus import good
 
 
@@ -74,6 +77,20 @@ def test_a_changed_file_gets_a_new_row_in_the_place_of_the_old_one(
     (tree / "it's \\ new_%").write_bytes(b"")
     assert json.loads(run(capsys, "scan", tree, "--to", table, "--json")[1])["changed"] == 1
     assert json.loads(run(capsys, "scan", tree, "--to", table, "--json")[1])["known"] == 4
+
+
+def test_rows_that_two_scans_at_once_wrote_twice_are_put_right_by_the_next(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "t"
+    run(capsys, "scan", tree, "--to", table)
+    con = connect(table)
+    twice = con.sql("SELECT * FROM received WHERE path = '2'").to_arrow_table()
+    con.close()
+    Table.open(table).append_segments([Segment("another scan", 1, twice.cast(INSTANCES))])
+    assert json.loads(run(capsys, "scan", tree, "--to", table, "--json")[1])["changed"] == 1
+    rows = json.loads(run(capsys, "query", table, "SELECT path FROM instances ORDER BY path", "--json")[1])
+    assert [row["path"] for row in rows] == ["2", "a/1.dcm", "notes.txt"]
 
 
 def test_a_file_that_the_table_holds_without_a_digest_is_read_again_for_one(
