@@ -33,6 +33,15 @@ _SHARED_VALUES = 16_384
 """How many patients, studies and series a row group of instances is expected to have; more only weaken its bloom filters."""
 
 _FALSE_POSITIVES = 0.01
+_HARDLY_REPEATED = {
+    "sha256": "PLAIN",
+    "SOPInstanceUID": "DELTA_BYTE_ARRAY",
+    "path": "DELTA_BYTE_ARRAY",
+    "size": "DELTA_BINARY_PACKED",
+    "received_at": "DELTA_BINARY_PACKED",
+}
+"""Columns of instances that a dictionary only costs time: the encodings that keep what a value adds to the one before."""
+
 _INDEXED_COLUMNS = 32
 _LONGEST_BOUND = 256
 
@@ -45,12 +54,20 @@ class ParquetFiles:
         self._fs, self._root = fsspec.core.url_to_fs(url, **dict(storage_options or {}))
         self._row_group = _ROW_GROUP if "SOPInstanceUID" in schema.names else _STUDIES_ROW_GROUP
         self._blooms = _bloom_options(schema.names)
+        self._encodings = {name: encoding for name, encoding in _HARDLY_REPEATED.items() if name in schema.names}
+        self._dictionaries = [name for name in schema.names if name not in self._encodings]
 
     def write(self, parts: Iterable[pa.Table], *, data_change: bool = True) -> AddAction:
         """Write one file of some tables, in their order; give the action that adds it to the table."""
         sink = pa.BufferOutputStream()
         with pq.ParquetWriter(
-            sink, self._schema, compression="zstd", store_schema=False, bloom_filter_options=self._blooms
+            sink,
+            self._schema,
+            compression="zstd",
+            store_schema=False,
+            use_dictionary=self._dictionaries,
+            column_encoding=self._encodings or None,
+            bloom_filter_options=self._blooms,
         ) as writer:
             for part in parts:
                 writer.write_table(self._fit(part), row_group_size=self._row_group)
