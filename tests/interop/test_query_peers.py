@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from indexer.batch import scan_batch
 from indexer.catalogue import Catalogue, committed
+from indexer.scan import scan_file
 from indexer.table import Table
 from tests.conftest import TRUNCATED, LoadedDatabase
 from tests.support.instances import real_images
@@ -51,8 +51,8 @@ QUESTIONS: list[tuple[str, dict[str, str]]] = [
 @pytest.fixture(scope="module")
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
     folder = tmp_path_factory.mktemp("index")
-    paths = [str(path) for path in real_images() if path.name not in TRUNCATED]
-    rows = [row | {"sha256": f"{at:064x}"} for at, row in enumerate(scan_batch("/", "real", paths, with_digest=False))]
+    paths = [path for path in real_images() if path.name not in TRUNCATED]
+    rows = [{**scan_file(path).row(), "path": str(path), "sha256": f"{at:064x}"} for at, path in enumerate(paths)]
     Table.create(folder / "instances").append(rows, "scan", 1)
     with committed(folder / "instances") as opened:
         yield opened
