@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from tests.support.instances import CT_IMAGE_STORAGE, MR_IMAGE_STORAGE, make_uid
+from tests.support.objects import wire_object
 from tests.unit.pull.conftest import Site
 from vna.demo.faults import Faults
 from vna.errors import ConfigError, DimseStatusError, LockedError, PeerError, RefusedError, StoreFullError
 from vna.inventory import run as take_inventory
+from vna.model import Provenance
 from vna.pull import Method, PullOptions, plan, run
 from vna.pull.run import BARREN_STUDIES
 
@@ -36,6 +38,20 @@ def test_a_second_pull_asks_for_nothing_and_writes_nothing(site: Site, method: M
     asked, rows = site.retrieves(), list(site.archive.journal_rows())
     assert (site.pull(method).studies, site.retrieves()) == (0, asked)
     assert list(site.archive.journal_rows()) == rows
+
+
+def test_a_pull_with_nothing_to_do_still_brings_the_index_up_to_date(site: Site) -> None:
+    site.fill("P1")
+    site.inventory()
+    site.pull()
+    before = site.archive.index_info()["version"]
+    item = wire_object(SOPInstanceUID="1.2.3.4")
+    with site.archive.sink() as sink:
+        incoming = sink(item.sop_class_uid, item.sop_instance_uid, item.transfer_syntax_uid, Provenance("elsewhere"))
+        incoming.write(item.data_set)
+        incoming.commit()
+    assert site.pull().studies == 0
+    assert site.archive.index_info()["version"] > before
 
 
 def test_the_result_has_the_promised_keys(site: Site) -> None:
