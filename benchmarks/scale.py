@@ -151,7 +151,7 @@ def with_peers(folder: Path, studies: list[Study], comparison: Comparison) -> No
     with opened(folder) as catalogue:
         catalogue.rewrite_studies()
     asked = studies[: comparison.looked_up]
-    comparison.add("vna 2,000", len(studies), warm(folder, asked))
+    comparison.add("vna 2,000", len(studies), warm(folder, asked, page=None))  # C-FIND sends all
     with peers(folder, paths) as running:
         for name, peer in running.items():
             comparison.add(name, len(studies), look_up(peer, asked))

@@ -68,10 +68,10 @@ def opened(folder: Path) -> Iterator[Catalogue]:
         yield catalogue
 
 
-def answer(catalogue: Catalogue, keys: Keys) -> int:
-    """Answer one look-up; gives the number of answers. Studies come in pages of :data:`PAGE`, as a service sends them."""
+def answer(catalogue: Catalogue, keys: Keys, page: int | None = PAGE) -> int:
+    """Answer one look-up; gives the number of answers. Studies come in pages, as QIDO-RS sends them."""
     level, asked = keys
-    return len(ask(catalogue, question(Level(level), asked, limit=PAGE if level == "STUDY" else None)))
+    return len(ask(catalogue, question(Level(level), asked, limit=page if level == "STUDY" else None)))
 
 
 def sample(catalogue: Catalogue, number: int, seed: int = 1) -> list[Study]:
@@ -96,13 +96,13 @@ def forget(folder: Path) -> None:
                 os.close(descriptor)
 
 
-def warm(folder: Path, studies: Sequence[Study], rounds: int = 2) -> dict[str, Timed]:
+def warm(folder: Path, studies: Sequence[Study], rounds: int = 2, page: int | None = PAGE) -> dict[str, Timed]:
     """Time every kind of look-up in a catalogue that stays open; what counts is the last round."""
     result: dict[str, Timed] = {}
     with opened(folder) as catalogue:
         for _ in range(rounds):
             for name, keys in LOOKUPS.items():
-                result[name] = timed(lambda asked: answer(catalogue, asked), [keys(study) for study in studies])
+                result[name] = timed(lambda asked: answer(catalogue, asked, page), [keys(study) for study in studies])
     return result
 
 

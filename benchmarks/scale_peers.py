@@ -40,9 +40,9 @@ def write_studies(folder: Path, studies: Sequence[Study]) -> list[Path]:
 @contextmanager
 def peers(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Peer]]:
     """Run both with these files."""
-    with orthanc(folder / "orthanc") as first, dcmqrscp(folder / "dcmqrscp", accept_all=True) as second:
+    with orthanc(folder / "orthanc") as first, dcmqrscp(folder / "dcmqrscp", accept_all=True, studies=5_000) as second:
         for peer in (first, second):
-            load(peer, list(paths))
+            assert all(sent.is_stored for sent in load(peer, list(paths)))
         yield {"orthanc": first, "dcmqrscp": second}
 
 
@@ -56,4 +56,6 @@ def look_up(peer: Peer, studies: Sequence[Study]) -> dict[str, Timed]:
                 asked = asked | {"SeriesInstanceUID": make_uid("series", asked["StudyInstanceUID"])}
             return sum(1 for _ in find(level, dict.fromkeys(_ASKED[level], "") | asked))
 
-        return {name: timed(lookup, [keys(study) for study in studies]) for name, keys in LOOKUPS.items()}
+        found = {name: timed(lookup, [keys(study) for study in studies]) for name, keys in LOOKUPS.items()}
+    assert found["Study UID"].answers == len(studies), "the peer does not hold what it was loaded with"
+    return found
