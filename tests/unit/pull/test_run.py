@@ -188,7 +188,7 @@ def test_a_success_before_the_images_is_waited_out(site: Site) -> None:
     uids = set(site.fill("P1", 5))
     site.inventory()
     site.pacs.faults = Faults(retrieve_answers_first=True, delay_s=0.1)
-    assert site.pull().instances == 5
+    assert site.pull(settle_s=10).instances == 5
     assert len(site.retrieves()) == 1
     assert site.stored() == uids
 
