@@ -9,7 +9,7 @@ memory (``/dev/shm``). Then, in turn:
 
 Each is a command of its own, start-up and imports included. After every rebuild the table must hold, row by row and column by
 column, exactly what it held before. ``files_per_s_core`` is what one process does a second by the clock; ``files_per_cpu_s`` is
-the same by processor time (of all processes, the coordinator and the kernel's share included), which a busy machine disturbs less.
+the same by processor time (of all processes, coordinator and kernel included), which a busy machine disturbs less.
 """
 
 from __future__ import annotations
