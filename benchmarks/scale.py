@@ -4,7 +4,8 @@
 ``idc-index-data``, their instances made up (benchmarks/national.py). They are appended in bulk through the public API of
 ``indexer``; the table of studies is rolled up; then come look-ups through ``vna.query``, warm (an index that stays open) and cold
 (opened anew for each, files out of the system's cache), the same at a million rows, in SQLite where it loads within half an hour,
-and by C-FIND in Orthanc and dcmqrscp at 2,000 studies. ``--dir`` keeps the index and takes it up again.
+and by C-FIND in Orthanc at 2,000 studies and in dcmqrscp, which holds no more than 500. ``--dir`` keeps the index and takes it up
+again.
 """
 
 from __future__ import annotations
@@ -153,8 +154,8 @@ def with_peers(folder: Path, studies: list[Study], comparison: Comparison) -> No
     asked = studies[: comparison.looked_up]
     comparison.add("vna 2,000", len(studies), warm(folder, asked, page=None))  # C-FIND sends all
     with peers(folder, paths) as running:
-        for name, peer in running.items():
-            comparison.add(name, len(studies), look_up(peer, asked))
+        for name, (peer, number) in running.items():
+            comparison.add(name, number, look_up(peer, asked))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -192,12 +192,9 @@ def dcmqrscp(
     extra_args: Sequence[str] = (),
     port: int = 0,
     database: Path | None = None,
-    studies: int = 500,
     nodelay: bool = True,
 ) -> Iterator[Peer]:
     """Run DCMTK's dcmqrscp over ``database`` (default: ``folder/db``), which stays: it can be run again with other options.
-
-    It keeps ``studies`` at most and drops the oldest for another one.
 
     By default it takes uncompressed objects only and refuses the context of every compressed transfer syntax. With
     ``accept_all`` it takes every SOP class and transfer syntax of the real images; use that to load it. By C-MOVE it sends one
@@ -211,7 +208,7 @@ def dcmqrscp(
     database.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     config = folder / "dcmqrscp.cfg"
-    config.write_text(configuration(port, ae_title, database, destinations, studies=studies))
+    config.write_text(configuration(port, ae_title, database, destinations))
     profile: list[str] = []
     if accept_all:
         (folder / "associations.cfg").write_text(_association_profile(real_image_files()))

@@ -23,18 +23,16 @@ HOST = "127.0.0.1"
 _START_S, _STOP_S = 20.0, 10.0
 
 
-def configuration(
-    port: int, ae_title: str, database: Path, destinations: Iterable[tuple[str, int]], *, studies: int = 500
-) -> str:
+def configuration(port: int, ae_title: str, database: Path, destinations: Iterable[tuple[str, int]]) -> str:
     """Write dcmqrscp's configuration: one archive in ``database``, and where it may move to (AE title and port on loopback).
 
-    It keeps so many ``studies``, 5,000 at most, and drops the oldest where another one comes.
+    It keeps 500 studies, which is all that dcmqrscp allows, and drops the oldest where another one comes.
     """
     hosts = "\n".join(f"host{n} = ({ae}, {HOST}, {destination})" for n, (ae, destination) in enumerate(destinations))
     return (
         f"NetworkTCPPort = {port}\nMaxPDUSize = 131072\nMaxAssociations = 64\n"
         f"HostTable BEGIN\n{hosts}\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
-        f"AETable BEGIN\n{ae_title} {database} RW ({studies}, 4096mb) ANY\nAETable END\n"
+        f"AETable BEGIN\n{ae_title} {database} RW (500, 4096mb) ANY\nAETable END\n"
     )
 
 
