@@ -59,9 +59,10 @@ class Migration:
             for row in rows
         }
 
-    def finish(self) -> None:
+    def finish(self, associations: int = 2) -> None:
         """Forward and verify, and check that the ledger closes with reasons only where they belong."""
-        sent = forward(self.archive, self.ledger, self.target, self.local, ForwardOptions(workers=2, first_wait_s=0.05))
+        options = ForwardOptions(workers=associations, first_wait_s=0.05)
+        sent = forward(self.archive, self.ledger, self.target, self.local, options)
         assert sent.failed == 0
         verified = verify(self.archive, self.ledger, self.target, self.local, VerifyOptions(workers=2, first_wait_s=0.05))
         instances = self.ledger.status().instances
@@ -121,7 +122,8 @@ def test_from_orthanc_to_dcmqrscp(method: Method, place: Place, loaded_orthanc: 
             one.sop_instance_uid for one in job.ledger.unmigrated() if one.state == "quarantined"
         }
         same(stored, reference)
-        job.finish()
+        # Of what two associations send at once, DCMTK's storescu's too, dcmqrscp acknowledges and loses some.
+        job.finish(associations=1)
         assert job.ledger.status().instances["refused"] > 20  # dcmqrscp takes uncompressed objects only
         job.repeat(method)
 

@@ -154,10 +154,22 @@ class Archive:
         It takes nothing more once only the ``reserve`` is free on the disk.
         Use it in the process that opened it: what holds its lock must end with that process.
         """
+        self._prepare()
         self.sweep()
         return ArchiveSink(
             self.store, self.workspace, operations=self._operations, durability=durability, on_receipt=on_receipt, reserve=reserve
         )
+
+    def _prepare(self) -> None:
+        """Make sure, for an archive on S3, that the service can be trusted, and that the workspace survives a power failure."""
+        if isinstance(self.store, LocalStore):
+            return
+        from vna.store.s3 import S3Store
+
+        if isinstance(self.store, S3Store):
+            self.store.probe()
+        with store_errors("the local spool could not be made"):
+            _make_durable(self.workspace, self._operations)
 
     def sweep(self) -> Recovered:
         """Complete what writers left that died, and remove their spool files; the living are not touched.
@@ -343,6 +355,14 @@ class Archive:
         from vna.archive.index import Index
 
         return Index(self.store, self.workspace, self.journal, with_customer_key(self.storage_options))
+
+
+def _make_durable(folder: Path, operations: Operations) -> None:
+    """Make a folder and its parents, and force their names to the disk."""
+    if not folder.is_dir():
+        _make_durable(folder.parent, operations)
+        operations.make_folder(folder)
+        operations.sync_folder(folder.parent)
 
 
 def _open_store(url: str, storage_options: Mapping[str, Any] | None, operations: Operations, *, writing: bool) -> Store:

@@ -16,7 +16,7 @@ from tests.support.instances import make_instance
 from tests.support.objects import send, send_all, wire_object
 from vna.archive import Archive
 from vna.archive.stored import stored_row
-from vna.errors import ConfigError, StoreError
+from vna.errors import ConfigError, RefusedError, StoreError
 from vna.model import Progress, Provenance
 
 ITEMS = [
@@ -269,3 +269,23 @@ def test_a_rebuilt_row_of_every_object_equals_the_one_that_the_sink_wrote(filled
         for name in ("state", "path", "sha256", "size", "codes"):
             assert getattr(again, name) == getattr(row, name), name
         assert {name: value for name, value in again.row.items() if value is not None} == row.row
+
+
+def test_a_rebuild_refuses_a_store_in_which_everything_is_missing(filled: Archive) -> None:
+    before = rows(filled)
+    for name in ("instances", "quarantine"):
+        (filled.root / name).rename(filled.root / f"{name}.away")  # as where a disk was not mounted
+    with pytest.raises(RefusedError, match="shows no object at all, and the journal knows some") as refused:
+        filled.rebuild_index()
+    assert refused.value.exit_code == 21
+    (filled.root / "journal").rename(filled.root / "journal.away")
+    with pytest.raises(RefusedError, match="shows no object at all, and the index holds 6"):
+        filled.rebuild_index()
+    assert rows(filled) == before
+
+
+def test_a_rebuild_leaves_out_what_is_really_gone(filled: Archive) -> None:
+    path = str(rows(filled)[0]["path"])
+    (filled.root / path).unlink()
+    assert filled.rebuild_index() == 5
+    assert path not in {row["path"] for row in rows(filled)}

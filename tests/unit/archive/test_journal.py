@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from vna.archive.recovery import adopt
 from vna.archive.rows import JournalRow, decode, encode, numbered
 from vna.errors import StoreError, StoreFullError
 from vna.model import Provenance
+from vna.store import LocalStore
 
 
 @pytest.fixture
@@ -183,3 +185,81 @@ def test_a_damaged_line_in_a_sealed_segment_is_not_passed_over_in_silence(journa
     with pytest.raises(StoreError, match="line 2"):
         names(journal)
     assert [found.sha256[0] for found in Journal(journal.parent).read(tolerant=True)] == ["a", "c"]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> LocalStore:
+    """A store that the journal's sealed segments go to."""
+    (tmp_path / "elsewhere").mkdir()
+    return LocalStore(tmp_path / "elsewhere")
+
+
+def written(journal: Path, *rows: str, writer: str = "w") -> JournalWriter:
+    """Write a sealed segment for each row, and leave an open one behind the last."""
+    open_one = JournalWriter(journal, writer, rows_per_segment=1)
+    for name in rows:
+        open_one.append([encode(row(name))])
+    return open_one
+
+
+def test_sealed_segments_go_where_the_archive_is_and_each_row_is_read_once(journal: Path, elsewhere: LocalStore) -> None:
+    both = Journal(journal.parent, elsewhere)
+    writer = written(journal, "a", "b", "c")
+    assert [found.sha256[0] for found in both.read()] == ["a", "b", "c"]
+    assert both.upload() == 2
+    assert [path.name for path in (journal / "w").iterdir()] == [f"{3:020d}.open"]
+    assert list(elsewhere.list("journal")) == [f"journal/w/{n:020d}" for n in (1, 2)]
+    assert [found.sha256[0] for found in both.read()] == ["a", "b", "c"]
+    assert [found.sha256[0] for found in both.read({"w": 1})] == ["b", "c"]
+    writer.close()
+    assert both.upload() == 1
+    assert not (journal / "w").exists()
+    assert [found.sha256[0] for found in both.read()] == ["a", "b", "c"]
+    assert [segment.n for segment in both.segments("w")] == [1, 2, 3]
+    assert both.upload() == 0
+
+
+def test_a_segment_that_moves_while_it_is_read_is_read_to_its_end(journal: Path, elsewhere: LocalStore) -> None:
+    both = Journal(journal.parent, elsewhere)
+    writer = written(journal, "a", "b")
+    reading = both.read()
+    assert next(reading).sha256[0] == "a"
+    writer.close()
+    both.upload()
+    assert [found.sha256[0] for found in reading] == ["b"]
+
+
+def test_an_upload_that_was_interrupted_is_gone_on_with(journal: Path, elsewhere: LocalStore) -> None:
+    both = Journal(journal.parent, elsewhere)
+    written(journal, "a", "b").close()
+    elsewhere.put_file(journal / "w" / f"{1:020d}", f"journal/w/{1:020d}")  # put, and not removed here any more
+    assert [found.sha256[0] for found in both.read()] == ["a", "b"]
+    assert both.upload() == 2
+    assert [found.sha256[0] for found in both.read()] == ["a", "b"]
+
+
+def test_another_segment_under_the_same_name_is_not_taken_for_ours(journal: Path, elsewhere: LocalStore) -> None:
+    both = Journal(journal.parent, elsewhere)
+    written(journal, "a").close()
+    elsewhere.put_bytes(b"{}\n", f"journal/w/{1:020d}")
+    with pytest.raises(StoreError, match="holds another journal segment"):
+        both.upload()
+    assert (journal / "w" / f"{1:020d}").exists()
+
+
+def test_of_a_list_that_shows_a_later_segment_alone_nothing_is_left_out(
+    journal: Path, elsewhere: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vna.archive.journal._ONE_LISTING", 1)
+    written(journal, "a", "b").close()
+    Journal(journal.parent, elsewhere).upload()
+
+    class Slow(LocalStore):
+        lists = 0
+
+        def list(self, prefix: str = "") -> Iterator[str]:
+            self.lists += 1
+            return (name for name in super().list(prefix) if self.lists > 1 or not name.endswith("1"))
+
+    slow = Slow(elsewhere.root)
+    assert [found.sha256[0] for found in Journal(journal.parent, slow).read()] == ["a", "b"]
