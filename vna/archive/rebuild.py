@@ -75,10 +75,10 @@ class Rebuild:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         try:
-            positions = _sort_journal(sealed, scratch)
+            has_known = _sort_journal(sealed, scratch)
             table = Table.create(table_folder)
-            count = self._write(table, self._read(self._work(scratch, _Latecomers(self._journal, positions))), sealed)
-            if not count and positions:
+            count = self._write(table, self._read(self._work(scratch, _Latecomers(self._journal, sealed))), sealed)
+            if not count and has_known:
                 raise RefusedError(
                     "the store shows no object at all, and the journal knows some",
                     hint="see that the disk is mounted, or the bucket is the right one; "
@@ -98,14 +98,11 @@ class Rebuild:
                 if name.endswith(".dcm") and not is_materialised(name)
             ]
             _check_listing(self._store, part, known, names)
-            # In this order: an object that has left the spool by now has its row in the journal by the time that is read.
-            in_flight = _in_flight(self._store, self._workspace) if any(name not in known for name in names) else _nothing
-            late = latecomers.paths()
-            for name in names:
-                if name in known:
-                    yield known[name]
-                elif name not in late and not in_flight(name):
-                    yield Known(name)
+            yield from (known[name] for name in names if name in known)
+            if unknown := [name for name in names if name not in known]:
+                # In this order: an object that has left the spool by now has its row in the journal by the time that is read.
+                in_flight, late = _in_flight(self._store, self._workspace), latecomers.paths()
+                yield from (Known(name) for name in unknown if name not in late and not in_flight(name))
 
     def _read(self, work: Iterator[Known]) -> Iterator[IndexRows]:
         """Let workers read the objects, in any order; a few are read in this process, sooner than another one is started."""
@@ -153,19 +150,19 @@ def _died(known: Known) -> IndexRows:
     return index_rows([completed(unreadable_row(known.path, known.sha256), known)])
 
 
-def _sort_journal(sealed: Iterable[Segment], scratch: Path) -> dict[str, int]:
-    """Spread what the journal knows over one file for each part, in one pass; return the last ``seq`` of each writer."""
-    positions: dict[str, int] = {}
+def _sort_journal(sealed: Iterable[Segment], scratch: Path) -> bool:
+    """Spread what the journal knows over one file for each part, in one pass; tell whether it knows anything."""
+    has_rows = False
     for segment in sealed:
         lines: dict[str, list[str]] = {}
         for row in read_segment(segment, tolerant=True):
-            positions[row.writer] = max(row.seq, positions.get(row.writer, 0))
             line = json.dumps([row.path, row.sha256, row.source, row.received_at]) + "\n"
             lines.setdefault(_part(row.path), []).append(line)
         for part, found in lines.items():
             with (scratch / part).open("a", encoding="ascii") as file:
                 file.writelines(found)
-    return positions
+        has_rows = has_rows or bool(lines)
+    return has_rows
 
 
 def _known(scratch: Path, part: str) -> dict[str, Known]:
@@ -187,16 +184,19 @@ def _part(path: str) -> str:
 class _Latecomers:
     """Objects whose journal rows are not in the segments that this rebuild accounts for, read on as they come."""
 
-    def __init__(self, journal: Journal, positions: Mapping[str, int]) -> None:
+    def __init__(self, journal: Journal, sealed: Iterable[Segment]) -> None:
         self._journal = journal
-        self._positions = dict(positions)
+        self._done = set(sealed)
         self._paths: set[str] = set()
 
     def paths(self) -> set[str]:
         """Name the objects that came since, as of now."""
-        for row in self._journal.read(self._positions, tolerant=True):
-            self._positions[row.writer] = row.seq
-            self._paths.add(row.path)
+        for _, found in self._journal.by_writer():
+            for segment in found:
+                if segment not in self._done:
+                    self._paths.update(row.path for row in read_segment(segment, tolerant=True))
+                    if not segment.is_open:
+                        self._done.add(segment)
         return self._paths
 
 
@@ -209,10 +209,6 @@ def _check_listing(store: Store, part: str, known: Mapping[str, Known], names: S
                 f"the store's list of part {part} does not show objects that are there",
                 hint="examine the service, then try again",
             )
-
-
-def _nothing(path: str) -> bool:
-    return False
 
 
 def _in_flight(store: Store, workspace: Path) -> Callable[[str], bool]:

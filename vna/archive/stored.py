@@ -8,8 +8,8 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO, UnsupportedOperation
-from typing import Any, BinaryIO, NamedTuple
+from io import FileIO, UnsupportedOperation
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from indexer.header import HeaderScanner
 from indexer.record import Header
@@ -20,9 +20,8 @@ from vna.archive.layout import QUARANTINE, is_variant
 from vna.archive.rows import JournalRow, index_columns
 from vna.errors import StoreError
 from vna.model import ObjectStatus, Provenance
-from vna.part10 import read_head
-from vna.store import Store
-from vna.store.operations import store_errors
+from vna.part10 import PREAMBLE_AND_PREFIX, Head, head_of
+from vna.store import LocalStore, Store
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +29,7 @@ UNREADABLE = "UNREADABLE"
 """The code of an object of which nothing could be read."""
 
 _FIRST_READ = 8192
+_LARGEST_META = 1 << 18
 _LARGEST_READ = 1 << 20
 _NOBODY = Provenance(source="")
 
@@ -56,27 +56,70 @@ def read_row(file: BinaryIO, writer: str = "", received_at: str = "", *, sha256:
     """Read the row of one stored or spooled file, which is at its start: everything but its provenance.
 
     Bytes without canonical file meta cannot be filed, so their row is that of a quarantined object. ``sha256`` saves reading the
-    file to its end where its digest is known.
+    file to its end where its digest is known; where it is not, what is read of it once serves both.
     """
-    size = _size(file)
-    first = file.read(_FIRST_READ)
-    try:
-        head = read_head(BytesIO(first))
-    except ValueError:
-        head = None
-    if head is None and size > len(first):  # UIDs of some kilobytes: no object of ours, but for all we know
-        file.seek(0)
-        try:
-            head = read_head(file)
-        except ValueError:
-            head = None
-    header = _scan(file, first, head.data_set_offset, head.transfer_syntax_uid, size) if head is not None else None
-    codes = scan_open(file).codes if header is None else ()
-    sha256 = sha256 or _digest(file, first, size)
-    if head is None or header is None:
-        return raw_row(writer, codes, sha256, size, received_at, _NOBODY)
+    reader = _Reader(file, is_whole=not sha256)
+    head = reader.head()
+    if head is None:
+        codes = scan_open(file).codes
+        return raw_row(writer, codes, sha256 or reader.digest(), reader.size, received_at, _NOBODY)
+    header = reader.scan(head)
+    sha256 = sha256 or reader.digest()
     announced = Announced(head.sop_class_uid, head.sop_instance_uid, head.transfer_syntax_uid)
-    return receipt_row(writer, announced, judge(header, announced, sha256), sha256, size, received_at, _NOBODY)
+    return receipt_row(writer, announced, judge(header, announced, sha256), sha256, reader.size, received_at, _NOBODY)
+
+
+class _Reader:
+    """Reads one file, of which the beginning - all of it, if it ``is_whole`` and not large - is read at once and kept."""
+
+    def __init__(self, file: BinaryIO, *, is_whole: bool) -> None:
+        self._file = file
+        self.size = _size(file)
+        self._first = file.read(min(self.size, _LARGEST_READ) if is_whole else _FIRST_READ)
+
+    def head(self) -> Head | None:
+        """Read the canonical file meta; None where there is none."""
+        try:
+            return head_of(self._first)
+        except ValueError:
+            if not self._first.startswith(PREAMBLE_AND_PREFIX):
+                return None
+        try:
+            return head_of(self._read_at(0, _LARGEST_META))  # with UIDs longer than what was read first
+        except ValueError:
+            return None
+
+    def scan(self, head: Head) -> Header:
+        """Scan the header, and check what follows it."""
+        base, scanner = head.data_set_offset, HeaderScanner(head.transfer_syntax_uid)
+        at, length = max(base, min(len(self._first), _FIRST_READ)), _FIRST_READ
+        is_over = scanner.feed(self._first[base:at])
+        while not is_over and at < self.size:
+            if jump := min(scanner.skippable, self.size - at):
+                scanner.skip(jump)
+                at, length = at + jump, _FIRST_READ
+                continue
+            chunk = self._read_at(at, length)
+            is_over = not chunk or scanner.feed(chunk)
+            at, length = at + len(chunk), min(2 * length, _LARGEST_READ)
+        header = scanner.close()
+        check_tail(header, self.size - base, lambda offset, count: self._read_at(base + offset, count))
+        return header
+
+    def digest(self) -> str:
+        """Read the file to its end and tell its SHA-256."""
+        total = hashlib.sha256(self._first)
+        if self.size > len(self._first):
+            self._file.seek(len(self._first))
+            while chunk := self._file.read(_LARGEST_READ):
+                total.update(chunk)
+        return total.hexdigest()
+
+    def _read_at(self, offset: int, length: int) -> bytes:
+        if offset + length <= len(self._first) or len(self._first) == self.size:
+            return self._first[offset : offset + length]
+        self._file.seek(offset)
+        return self._file.read(length)
 
 
 def _size(file: BinaryIO) -> int:
@@ -88,46 +131,15 @@ def _size(file: BinaryIO) -> int:
         return size
 
 
-def _scan(file: BinaryIO, first: bytes, base: int, transfer_syntax_uid: str, size: int) -> Header:
-    def read_at(offset: int, length: int) -> bytes:
-        file.seek(base + offset)
-        return file.read(length)
-
-    scanner = HeaderScanner(transfer_syntax_uid)
-    if not scanner.feed(first[base:]):
-        at, length = max(len(first), base), _FIRST_READ
-        while at < size:
-            if jump := min(scanner.skippable, size - at):
-                scanner.skip(jump)
-                at, length = at + jump, _FIRST_READ
-                continue
-            chunk = read_at(at - base, length)
-            if not chunk or scanner.feed(chunk):
-                break
-            at, length = at + len(chunk), min(2 * length, _LARGEST_READ)
-    header = scanner.close()
-    check_tail(header, size - base, read_at)
-    return header
-
-
-def _digest(file: BinaryIO, first: bytes, size: int) -> str:
-    total = hashlib.sha256(first)
-    if size > len(first):
-        file.seek(len(first))
-        while chunk := file.read(_LARGEST_READ):
-            total.update(chunk)
-    return total.hexdigest()
-
-
 def stored_row(store: Store, path: str, sha256: str = "") -> JournalRow:
     """Read the row of the object at ``path``, everything but its provenance and time of receipt.
 
     An object that cannot be read has a row that says so: it is never left out in silence.
     """
     try:
-        with store.open(path) as file, store_errors("the object could not be read"):
+        with _opened(store, path) as file:
             row = read_row(file, sha256=sha256)
-    except StoreError:
+    except (StoreError, OSError):
         return unreadable_row(path, sha256)
     if path.startswith(f"{QUARANTINE}/"):
         codes = _reason_codes(store, path) or row.codes
@@ -135,6 +147,12 @@ def stored_row(store: Store, path: str, sha256: str = "") -> JournalRow:
     if is_variant(path) and row.state != ObjectStatus.QUARANTINED:
         return row._replace(path=path, codes=(UID_CONFLICT, *row.codes), state=ObjectStatus.VARIANT.value)
     return row if row.path == path else row._replace(path=path)
+
+
+def _opened(store: Store, path: str) -> BinaryIO:
+    if isinstance(store, LocalStore):
+        return cast("BinaryIO", FileIO(f"{store.url}/{path}"))  # a buffer would cost as much as opening does
+    return store.open(path)
 
 
 def unreadable_row(path: str, sha256: str = "") -> JournalRow:

@@ -161,8 +161,9 @@ class LocalStore:
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """See :meth:`vna.store.port.Store.list`. Symbolic links are not followed and not listed."""
-        start = self.root / checked(prefix) if prefix else self.root
-        stack = [start]
+        root = str(self.root)
+        begin = len(root.rstrip("/")) + 1
+        stack = [f"{root}/{checked(prefix)}" if prefix else root]
         while stack:
             folder = stack.pop()
             with store_errors("the store could not be listed"):
@@ -173,8 +174,8 @@ class LocalStore:
                     continue
             for entry in entries:
                 if entry.is_file(follow_symlinks=False):
-                    yield Path(entry.path).relative_to(self.root).as_posix()
-            stack.extend(Path(entry.path) for entry in reversed(entries) if entry.is_dir(follow_symlinks=False))
+                    yield entry.path[begin:]
+            stack.extend(entry.path for entry in reversed(entries) if entry.is_dir(follow_symlinks=False))
 
     def sweep(self, *, entirely: bool = False) -> None:
         """Remove what single puts of processes that died left in the scratch folder; put off while anybody is putting.
