@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.clusters import dask_cluster, squares
+from tests.support.objects import send, wire_object
+from tests.support.s3 import S3Service
 from tests.unit.scrub.rot import content, copied, cut_off, filled, flip_bit, objects, overwrite, swap
 from vna import executors
 from vna.archive import Archive
@@ -87,12 +89,39 @@ def test_a_scrub_reports_and_repairs_the_same(cluster: str, archive: Archive, tm
     assert content(archive.root).items() >= good.items()
 
 
+def test_a_rebuild_makes_the_same_index(cluster: str, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vna.archive.rebuild._FILES_PER_TASK", 16)
+    before = archive.select()
+    assert archive.rebuild_index(cluster=cluster) == len(before)
+    assert archive.select() == before
+    assert archive.rebuild_index(workers=2) == len(before)
+    assert archive.select() == before
+
+
+def test_workers_reach_an_archive_in_a_bucket(cluster: str, moto: S3Service, tmp_path: Path) -> None:
+    archive = Archive.create(moto.url(), moto.storage_options(), spool=str(tmp_path / "spool"))
+    with archive.sink() as sink:
+        for number in range(1, 5):
+            send(sink, wire_object(InstanceNumber=number))
+    archive.sync_index()
+    before = archive.select()
+    assert archive.rebuild_index(cluster=cluster) == 4
+    assert archive.select() == before
+    with Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite") as ledger:
+        found = scrub(archive, ledger, ScrubOptions(cluster=cluster))
+        assert (found.objects, found.findings) == (4, ())
+        assert validate(archive, ledger, ValidateOptions(cluster=cluster)).validated == 4
+
+
 def test_a_worker_that_does_not_find_the_archive_is_told_rather_than_believed(
-    cluster: str, archive: Archive, ledger: Ledger
+    cluster: str, archive: Archive, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("vna.archive.rebuild._FILES_PER_TASK", 16)
     (archive.root / "vna-archive.json").rename(archive.root / "elsewhere.json")
     with pytest.raises(StoreError, match="finds no archive"):
         scrub(archive, ledger, ScrubOptions(cluster=cluster))
+    with pytest.raises(StoreError, match="finds no archive"):
+        archive.rebuild_index(cluster=cluster)
     with pytest.raises(StoreError, match="finds no archive"):
         validate(archive, ledger, ValidateOptions(cluster=cluster))
 

@@ -14,7 +14,8 @@ import pytest
 from tests.support.folders import quick_folder
 from tests.support.instances import make_instance
 from tests.support.objects import send, send_all, wire_object
-from vna.archive import Archive
+from vna.archive import Archive, rebuild
+from vna.archive.journal import Segment
 from vna.archive.stored import stored_row
 from vna.errors import ConfigError, RefusedError, StoreError
 from vna.model import Progress, Provenance
@@ -147,6 +148,36 @@ def test_worker_processes_rebuild_the_same(filled: Archive, monkeypatch: pytest.
     monkeypatch.setattr("vna.archive.rebuild._ROWS_PER_COMMIT", 3)
     assert filled.rebuild_index(workers=2) == 6
     assert rows(filled) == before
+
+
+def test_a_rebuild_with_digests_names_what_is_damaged_and_keeps_what_was_recorded(filled: Archive) -> None:
+    before = rows(filled)
+    differing: list[str] = []
+    assert filled.rebuild_index(on_differing=differing.append) == 6
+    assert (rows(filled), differing) == (before, [])
+    path = next(str(row["path"]) for row in before if row["status"] == "stored")
+    (filled.root / path).chmod(0o640)
+    data = bytearray((filled.root / path).read_bytes())
+    data[-1] ^= 1
+    (filled.root / path).write_bytes(data)
+    filled.rebuild_index()
+    assert rows(filled) == before, "only headers are read"
+    filled.rebuild_index(on_differing=differing.append)
+    assert (rows(filled), differing) == (before, [path])
+
+
+def test_the_journal_is_read_once_however_many_parts_there_are(filled: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    genuine = rebuild.read_segment
+
+    def counted(segment: Segment, **options: Any) -> Any:
+        read.append(segment.stored_path)
+        return genuine(segment, **options)
+
+    monkeypatch.setattr(rebuild, "read_segment", counted)
+    filled.rebuild_index()
+    assert read
+    assert len(read) == len(set(read))
 
 
 def test_a_hard_linked_copy_of_the_archive_hides_nothing_from_a_rebuild(filled: Archive, tmp_path: Path) -> None:
