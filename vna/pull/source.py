@@ -6,17 +6,18 @@ What the source says about a retrieve is kept as a reason for what did not come;
 from __future__ import annotations
 
 import errno
+import logging
 import threading
 import time
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
 from vna.archive import Archive
-from vna.archive.receivers import Receiver, announced, running_receiver
+from vna.archive.receivers import Announcement, Receiver, announced, relying_on, running_receiver
 from vna.dimse.retrieve import RetrieveResult, SubOperations, get, move
 from vna.dimse.retry import Patience
 from vna.dimse.storage_scp import StorageScp, storage_scp
@@ -24,6 +25,8 @@ from vna.dimse.transfer_syntaxes import COMMON
 from vna.errors import AssociationAbortedError, ConfigError, DimseStatusError, PeerError
 from vna.model import Local, Node, Provenance, Sink
 from vna.pull.requests import Request
+
+_log = logging.getLogger(__name__)
 
 DESTINATION_UNKNOWN = 0xA801
 ABORTED = "SOURCE_ABORTED"
@@ -33,6 +36,8 @@ POSTPONEMENTS = 3
 _STOP_S = 5.0
 _ANNOUNCING_S = 5.0
 _ASKING_S = 0.05
+_LENDING_S = 600.0
+"""For how long a pull that is done goes on receiving what others asked for."""
 _LEAST_S = 0.0003
 """What an object takes at the least."""
 
@@ -81,7 +86,10 @@ class StoppedError(Exception):
 
 
 class Listening:
-    """Our own storage SCP, for C-MOVE. It serves while the block runs, unless a receiver of this archive has the port already."""
+    """Our own storage SCP, for C-MOVE. It serves while the block runs, unless a receiver of this archive has the port already.
+
+    At the end of the block it waits for other pulls to have what they asked for in reliance on it.
+    """
 
     def __init__(self, archive: Archive, node: Node, local: Local, sink: Sink) -> None:
         self._archive = archive
@@ -89,15 +97,37 @@ class Listening:
         self._local = local
         self._sink = sink
         self._scp: StorageScp | None = None
-        self._announcement = ExitStack()
+        self._announcing = ExitStack()
+        self._announcement: Announcement | None = None
         self._lock = threading.Lock()
+        self._stopping = threading.Event()
 
     def __enter__(self) -> Self:
         self.ensure()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
-        self.stop()
+        try:
+            if kind is None and self._announcement is not None and not self._announcement.last_call(_LENDING_S):
+                _log.info("another pull relied on this receiver for too long; what it lacks it asks for again")
+        finally:
+            self.stop()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """See to it that somebody listens for this archive while the block runs.
+
+        Raises ConfigError when the port cannot be had, StoppedError when this one was stopped.
+        """
+        while True:
+            self.ensure()
+            if not self.is_foreign:
+                yield
+                return
+            with relying_on(self._archive.workspace, self._local.port) as receiver:
+                if receiver is not None:
+                    yield
+                    return
 
     @property
     def is_foreign(self) -> bool:
@@ -105,7 +135,7 @@ class Listening:
         return self._scp is None
 
     def ensure(self) -> None:
-        """Make sure that somebody listens for this archive. Raises ConfigError when the port cannot be had."""
+        """Listen, unless somebody else does for this archive. Raises as :meth:`held` does."""
         with self._lock:
             if self._scp is not None:
                 return
@@ -115,13 +145,15 @@ class Listening:
             scp.start()
             self._scp = scp
             receiver = Receiver(self._local.ae_title, self._local.host, scp.port)
-            self._announcement.enter_context(announced(self._archive.workspace, receiver))
+            self._announcement = self._announcing.enter_context(announced(self._archive.workspace, receiver))
 
     def stop(self) -> None:
-        """Take nothing more, and close the port. Safe to repeat."""
+        """Take nothing more, and close the port, for good. Safe to repeat."""
+        self._stopping.set()
         with self._lock:
             scp, self._scp = self._scp, None
-            self._announcement.close()
+            self._announcement = None
+            self._announcing.close()
         if scp is not None:
             scp.stop(_STOP_S)
 
@@ -131,24 +163,30 @@ class Listening:
         Whoever has the port and is not announced may be another pull that has just begun or is just ending: that is waited for.
         """
         give_up = time.monotonic() + _ANNOUNCING_S
-        while not self._find_receiver():
-            try:
-                return storage_scp(self._local, self._sink, source_of=self._source_of)
-            except ConfigError as exc:
-                is_taken = isinstance(exc.__cause__, OSError) and exc.__cause__.errno == errno.EADDRINUSE
-                if not is_taken or time.monotonic() >= give_up:
-                    raise
-            time.sleep(_ASKING_S)
-        return None
+        while not self._stopping.is_set():
+            receiver = self._find_receiver()
+            if receiver is None:
+                try:
+                    return storage_scp(self._local, self._sink, source_of=self._source_of)
+                except ConfigError as exc:
+                    is_taken = isinstance(exc.__cause__, OSError) and exc.__cause__.errno == errno.EADDRINUSE
+                    if not is_taken or time.monotonic() >= give_up:
+                        raise
+            elif receiver.is_ending:
+                give_up = time.monotonic() + _ANNOUNCING_S
+            else:
+                return None
+            self._stopping.wait(_ASKING_S)
+        raise StoppedError
 
-    def _find_receiver(self) -> bool:
+    def _find_receiver(self) -> Receiver | None:
         receiver = running_receiver(self._archive.workspace, self._local.port) if self._local.port else None
         if receiver is not None and receiver.ae_title.strip() != self._local.ae_title.strip():
             raise ConfigError(
                 f"the receiver on port {receiver.port} calls itself {receiver.ae_title!r}, [local] says {self._local.ae_title!r}",
                 hint="end it, or give both the same ae_title",
             )
-        return receiver is not None
+        return receiver
 
     def _source_of(self, calling_ae_title: str) -> str:
         is_node = calling_ae_title.strip() == self._node.ae_title.strip()
@@ -176,6 +214,10 @@ class Source:
         self._stopped.set()
         self._patience.stop()
 
+    def heard(self) -> AbstractContextManager[None]:
+        """See to it that what is retrieved while the block runs is received. Raises as :meth:`Listening.held` does."""
+        return self._listening.held() if self._listening is not None else nullcontext()
+
     def retrieve(self, request: Request, sop_class_uids: Iterable[str]) -> Answered:
         """Retrieve, and say how the source ended it.
 
@@ -184,8 +226,6 @@ class Source:
         """
         if self._stopped.is_set():
             raise StoppedError
-        if self._listening is not None:
-            self._listening.ensure()
         answered = self._patience.call(lambda: self._retrieve_once(request, sop_class_uids))
         if request.sop_instance_uids and answered.failed_uids:
             self.knows_images = True

@@ -131,7 +131,8 @@ class _Study:
         if not self._ledger.sources.is_open(self._lease.node, self._lease.study_instance_uid):
             return
         request = Request(self._lease.study_instance_uid)
-        self._settle([self._request(request, self._rest)], until_quiet=True)
+        with self._context.source.heard():
+            self._settle([self._request(request, self._rest)], until_quiet=True)
         if not self._arrivals.is_ending:
             self._ledger.sources.mark_asked(self._lease)
 
@@ -146,8 +147,9 @@ class _Study:
             if not requests:
                 return
             came = len(self._job.receipts)
-            answers = [self._request(request, outstanding) for request in requests]
-            self._settle(answers)
+            with source.heard():
+                answers = [self._request(request, outstanding) for request in requests]
+                self._settle(answers)
             if requests[0].sop_instance_uids and len(self._job.receipts) > came:
                 source.knows_images = True
 
