@@ -19,7 +19,7 @@ from vna.store.s3 import Retry, S3Store
 
 QUICK = Retry(attempts=6, first_wait_s=0.001, longest_wait_s=0.01)
 PART = 5 << 20
-STORM = 160
+STORM = 240
 
 BEFORE = [Fault.INTERNAL_ERROR, Fault.SLOW_DOWN, Fault.REFUSE_CONNECTION, Fault.CUT_UPLOAD]
 AFTER = [Fault.LOSE_ANSWER, Fault.ERROR_AFTER]

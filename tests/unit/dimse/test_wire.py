@@ -10,9 +10,14 @@ from typing import Any
 
 import pytest
 
+from tests.support.peers import skip_unless_ci
 from vna.dimse.wire import Wire
 
-pytestmark = pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="the system has no TCP_QUICKACK")
+
+@pytest.fixture(autouse=True)
+def _on_linux() -> None:
+    if not hasattr(socket, "TCP_QUICKACK"):
+        skip_unless_ci("the system has no TCP_QUICKACK: run it on Linux")
 
 
 class Watched(socket.socket):
