@@ -124,15 +124,28 @@ def _rows(catalogue: Catalogue, question: Question, parameters: Parameters) -> s
         else:
             chosen = f"StudyInstanceUID IN (SELECT unnest({parameters.bind(uids)}::VARCHAR[]))"
     if hashes is None or len(hashes) > _FEW:
-        for level in (Level.IMAGE, Level.SERIES):
-            matched = question.matchers.get(UNIQUE_KEYS[level])
-            if isinstance(matched, Values):
-                holding = catalogue.hashes_holding(UNIQUE_KEYS[level], [str(value) for value in matched.values])
-                hashes = sorted(set(holding) if hashes is None else set(holding) & set(hashes))
-                break
+        holding = _holding(catalogue, question)
+        if holding is not None:
+            hashes = sorted(holding if hashes is None else holding.intersection(hashes))
     if hashes == []:
         return None
     return f"SELECT * FROM ({catalogue.instances(hashes)}) WHERE {chosen} AND {SERVED}"
+
+
+def _holding(catalogue: Catalogue, question: Question) -> set[int] | None:
+    """Give the hashes of the studies that hold series or instances asked for by their UIDs; None where none are.
+
+    Whole studies, as they are now: what is told of a series follows from all of its instances, wherever they were received.
+    """
+    for level in (Level.IMAGE, Level.SERIES):
+        matched = question.matchers.get(UNIQUE_KEYS[level])
+        if isinstance(matched, Values):
+            holding = catalogue.hashes_holding(UNIQUE_KEYS[level], [str(value) for value in matched.values])
+            found = catalogue.query(
+                "SELECT unnest(study_hashes) AS study_hash FROM studies WHERE list_has_any(study_hashes, $1::BIGINT[])", [holding]
+            )
+            return {row["study_hash"] for row in found}
+    return None
 
 
 def _below(question: Question, rows: str, parameters: Parameters) -> str:
