@@ -6,13 +6,12 @@ import getpass
 import time
 import uuid
 from collections.abc import Sequence
-from contextlib import nullcontext
 from datetime import UTC, datetime
 
 from vna.archive import Archive
 from vna.archive.effective import edited_elements, read_stored
 from vna.archive.revisions import Group, Revision, all_revisions, put_revision
-from vna.correct.exclusive import exclusively
+from vna.correct.exclusive import correcting
 from vna.correct.plan import FILEABLE, PlannedObject, PlannedStudy, Tally, check_policy, planned_studies
 from vna.correct.request import Rule
 from vna.correct.result import CorrectOptions, CorrectResult
@@ -37,7 +36,7 @@ def apply(archive: Archive, rules: Sequence[Rule], options: CorrectOptions, repo
     tally = Tally()
     for rule in rules:
         check_policy(rule, options)
-    with exclusively(archive):
+    with correcting(archive):
         for rule in rules:
             _apply_rule(archive, rule, options, tally, report)
     return tally.result(time.monotonic() - begun)
@@ -68,7 +67,7 @@ def revert(
     would come back to a UID that another one has by now; LockedError while another correction of the archive is at work.
     """
     begun = time.monotonic()
-    with nullcontext() if dry_run else exclusively(archive):
+    with correcting(archive, dry_run=dry_run):
         due = _due_for_revert(archive, options, number)
         last = {study: _check_revert(archive, study, found) for study, found in due.items()}
         for done, (study, found) in enumerate(due.items(), 1):

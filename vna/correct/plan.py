@@ -12,6 +12,7 @@ from typing import Any
 from vna.archive import Archive
 from vna.archive.effective import edited_elements, read_stored
 from vna.archive.revisions import ElementChange, StudyRevisions
+from vna.correct.exclusive import correcting
 from vna.correct.request import Assignment, Rule, values_problem
 from vna.correct.result import CorrectOptions, CorrectResult, UidPolicy
 from vna.errors import ConfigError, RefusedError, VnaError
@@ -23,7 +24,7 @@ from vna.part10.original import Attribution
 from vna.part10.raw import RawElement, by_tag, declared_character_set, read_elements, read_items
 from vna.part10.values import CharacterSetError
 
-_COLUMNS = ("sha256", "path", "received_StudyInstanceUID", "study_hash")
+_COLUMNS = ("sha256", "path", "received_StudyInstanceUID", "study_hash", "revision")
 FILEABLE = "status IN ('stored', 'flagged')"
 """What may be corrected: everything but variants and quarantine."""
 
@@ -64,14 +65,15 @@ def plan(archive: Archive, rules: Sequence[Rule], options: CorrectOptions, repor
     begun = time.monotonic()
     tally = Tally()
     attribution = Attribution(options.modifying_system, "", "CORRECT", "")
-    for rule in rules:
-        check_policy(rule, options)
-        found: Iterable[PlannedStudy] = planned_studies(archive, rule, options, attribution)
-        if rule.changes_uids:
-            found = follow(archive, list(found), options.uids)
-        for number, study in enumerate(found, 1):
-            tally.add(study, revisions=1 if study.objects else 0)
-            report(Progress("plan", number, unit="studies"))
+    with correcting(archive, dry_run=True):
+        for rule in rules:
+            check_policy(rule, options)
+            found: Iterable[PlannedStudy] = planned_studies(archive, rule, options, attribution)
+            if rule.changes_uids:
+                found = follow(archive, list(found), options.uids)
+            for number, study in enumerate(found, 1):
+                tally.add(study, revisions=1 if study.objects else 0)
+                report(Progress("plan", number, unit="studies"))
     return tally.result(time.monotonic() - begun)
 
 
@@ -128,6 +130,11 @@ def _study(
     return PlannedStudy(study, rule, tuple(objects), tuple(refusals), len(rows), revisions.last)
 
 
+def is_shown(revisions: StudyRevisions, row: Mapping[str, Any]) -> bool:
+    """Tell whether a row of the view shows its object as it stands: another machine may have corrected it since."""
+    return (row["revision"] or 0) == revisions.number(row["sha256"])
+
+
 def _object(
     archive: Archive,
     rule: Rule,
@@ -137,6 +144,8 @@ def _object(
     row: Mapping[str, Any],
 ) -> PlannedObject | None:
     """Compare one object, as its revisions leave it, with what the rule wants. Raises VnaError where it cannot be changed."""
+    if not is_shown(revisions, row):
+        raise RefusedError("the index shows it by another revision than stands", hint="repeat the command")
     with archive.open_object(row["path"]) as file:
         stored = read_stored(file)
     before, encoding = edited_elements(stored, revisions.standing(row["sha256"])), stored.encoding

@@ -63,7 +63,7 @@ def follow(archive: Archive, planned: Sequence[PlannedStudy], policy: UidPolicy)
     result = [replace(study, objects=(*study.objects, *others.pop(study.study_instance_uid, ()))) for study in result]
     rule = planned[0].rule
     following = [
-        PlannedStudy(study, rule, tuple(found), (), 0, archive.revisions(study).last)
+        PlannedStudy(study, rule, tuple(found), (), 0, followers.last[study])
         for study, found in others.items()
         if study not in known
     ]
@@ -162,6 +162,8 @@ class _Followers:
         ]
         self._stays = {str(row["SOPInstanceUID"]): {tag: str(row[_KEYWORDS[tag]]) for tag in _KEYWORDS} for row in self._staying}
         self._whole = {tag: dict(self._moved_as_one(tag)) for tag in (STUDY, SERIES, FRAME)}
+        self.last: dict[str, int] = {}
+        """The revision of each study that was looked through, by its UID as received."""
 
     def _moved_as_one(self, tag: int) -> Iterator[tuple[str, str]]:
         """Yield the UIDs at a level all of whose objects get the same new one."""
@@ -192,7 +194,9 @@ class _Followers:
                 yield row, uids
 
     def _uids_of(self, row: Mapping[str, Any]) -> dict[str, str]:
-        revisions = self._archive.revisions(str(row["received_StudyInstanceUID"]))
+        study = str(row["received_StudyInstanceUID"])
+        revisions = self._archive.revisions(study)
+        self.last.setdefault(study, revisions.last)  # the first reading: what comes after it is noticed when this is written
         with self._archive.open_object(row["path"]) as file:
             try:
                 stored = read_stored(file)

@@ -10,7 +10,6 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 from vna.archive import Archive
 from vna.archive.revisions import ElementChange, Group, Revision, StudyRevisions, put_revision
 from vna.correct.apply import user
-from vna.correct.exclusive import exclusively
+from vna.correct.exclusive import correcting
 from vna.correct.result import CorrectOptions, CorrectResult
 from vna.model import ObjectStatus, Progress, Report, silent
 from vna.part10.original import Attribution
@@ -47,7 +46,7 @@ def decide_variants(
     begun = time.monotonic()
     by_status: Counter[str] = Counter()
     revisions = 0
-    with nullcontext() if dry_run else exclusively(archive):
+    with correcting(archive, dry_run=dry_run):
         studies = _contenders(archive, options)
         for done, (study, contenders) in enumerate(studies.items(), 1):
             standing = archive.revisions(study)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -16,13 +17,14 @@ import pytest
 from tests.support.folders import quick_folder
 from tests.support.instances import make_instance, write_instance
 from vna.archive import Archive
-from vna.archive.revisions import Revision, put_revision
+from vna.archive.revisions import ElementChange, Group, Revision, put_revision
 from vna.correct import CorrectOptions, VariantPolicy, apply, decide_variants, plan, revert, rule_of_settings
 from vna.correct.request import Rule
 from vna.errors import LockedError
 from vna.ingest import IngestOptions
 from vna.ingest import run as ingest
 from vna.model import Progress
+from vna.part10.original import Attribution
 
 ALL = CorrectOptions(threshold=1.0, by="tester")
 DEADLINE_S = 60
@@ -122,6 +124,54 @@ def test_what_another_machine_wrote_meanwhile_is_neither_lost_nor_built_upon(fol
     assert archive.revisions(theirs[0].study_instance_uid).all == tuple(theirs)
     assert apply(archive, setting("PatientID=OURS"), ALL).studies == 1
     assert {ds.PatientID for ds in leaving(archive)} == {"OURS"}
+
+
+def patient_id_revision(archive: Archive, patient_id: str) -> None:
+    """Move the study to another patient, durably, and die before the index shows it."""
+    study = str(archive.select()[0]["received_StudyInstanceUID"])
+    digests = tuple(row["sha256"] for row in archive.select())
+    change = ElementChange((0x00100020,), "LO", {"vr": "LO", "Value": [patient_id]}, {"vr": "LO", "Value": ["P1"]})
+    attribution = Attribution("test", "20260101", "CORRECT", "")
+    put_revision(
+        archive.store, Revision(study, 0, "2026-01-01T00:00:00Z", "tester", "", attribution, (Group(digests, (change,)),))
+    )
+
+
+@pytest.mark.parametrize("computed", [False, True])
+def test_what_is_meant_for_one_patient_is_not_written_onto_another(folder: Path, computed: bool) -> None:
+    archive = Archive.open(str(folder / "archive"))
+    patient_id_revision(archive, "P2")
+    rule = rule_of_settings(["PatientName=JONES"])
+    if computed:
+        rule = replace(rule, assignments=(replace(rule.assignments[0], values=(), sql="PatientID || '^OLD'"),))
+    where = replace(ALL, where="PatientID = 'P1'")
+    planned = plan(archive, [rule], where)
+    assert (planned.studies, planned.refused) == (0, 0)
+    patient_id_revision(archive, "P3")
+    assert apply(archive, [rule], where).revisions == 0
+    assert {ds.PatientID for ds in leaving(archive)} == {"P3"}
+    assert not any("JONES" in str(ds.PatientName) or "OLD" in str(ds.PatientName) for ds in leaving(archive))
+    patient_id_revision(archive, "P1")
+    assert apply(archive, [rule], where).revisions == 1
+
+
+def test_a_patient_that_changes_after_the_selection_is_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive.open(str(folder / "archive"))
+    genuine = archive.query
+    corrected: list[str] = []
+
+    def query(sql: str, params: Sequence[object] = ()) -> list[dict[str, Any]]:
+        rows = genuine(sql, params)
+        if "PatientID = 'P1'" in sql and not corrected:
+            corrected.append("by another machine")
+            patient_id_revision(archive, "P2")
+        return rows
+
+    monkeypatch.setattr(archive, "query", query)
+    result = apply(archive, setting("PatientName=JONES"), replace(ALL, where="PatientID = 'P1'"))
+    assert (corrected, result.revisions, result.refused) == (["by another machine"], 0, 2)
+    assert {ds.PatientID for ds in leaving(archive)} == {"P2"}
+    assert "JONES" not in {str(ds.PatientName) for ds in leaving(archive)}
 
 
 def test_a_correction_that_was_killed_keeps_nobody_waiting(folder: Path) -> None:
