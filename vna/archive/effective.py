@@ -142,20 +142,28 @@ def _as_stored(file: BinaryIO) -> EffectiveObject:
     )
 
 
-def _interest(standing: Sequence[Standing]) -> tuple[int, ...]:
+def _interest(standing: Sequence[Standing]) -> tuple[int, ...] | None:
+    """Give the tags that at least one of the edits looks at; None as soon as one looks at all of them."""
     if any(each.group.uids for each in standing):
-        return ()
-    return standing[0].interest if len(standing) == 1 else tuple(sorted({tag for each in standing for tag in each.interest}))
+        return None
+    if len(standing) == 1:
+        return standing[0].interest
+    tags: set[int] = set()
+    for each in standing:
+        if each.interest is None:
+            return None
+        tags.update(each.interest)
+    return tuple(sorted(tags))
 
 
-def read_stored(file: BinaryIO, interest: tuple[int, ...] = ()) -> StoredHeader:
+def read_stored(file: BinaryIO, interest: tuple[int, ...] | None = None) -> StoredHeader:
     """Read the header of one stored file, which must be at its start, inflated where it is deflated.
 
-    With the tags of :func:`vna.part10.edit.interest`, what lies between them may come in runs.
+    With the tags of :func:`vna.part10.edit.interest`, what lies between them may come in runs; with None, all comes one by one.
 
     Raises RefusedError where it cannot be walked or its pixel data come first, DigestMismatchError for a file that is not ours.
     """
-    if interest:
+    if interest is not None:
         if (stored := _read_in_runs(file, interest)) is not None:
             return stored
         file.seek(0)

@@ -88,8 +88,8 @@ class Standing:
     group: Group
     changes: tuple[Change, ...]
     """The group's changes as the header editor takes them."""
-    interest: tuple[int, ...]
-    """The tags that they make the editor look at."""
+    interest: tuple[int, ...] | None
+    """The tags that they make the editor look at; None for all."""
     keeps_instance_uid: bool
     """Whether they leave the SOP Instance UID alone."""
 

@@ -46,14 +46,14 @@ class NeedsAllError(Exception):
     """Text has to be converted, but the header was cut into runs: it must be read element by element."""
 
 
-def interest(changes: Iterable[Change]) -> tuple[int, ...]:
+def interest(changes: Iterable[Change]) -> tuple[int, ...] | None:
     """Give the tags, ascending, that an edit by these changes looks at, so that the rest of a header can stay in runs.
 
     None where it looks at all of them, as for a group length.
     """
     tags = {change.path[0] for change in changes}
     if any(not tag & 0xFFFF for tag in tags):
-        return ()
+        return None
     tags |= {tag & 0xFFFF0000 | (tag & 0xFFFF) >> 8 for tag in tags if is_private(tag) and tag & 0xFFFF > 0xFF}
     return tuple(sorted(tags | _ALWAYS))
 

@@ -82,6 +82,25 @@ def test_an_object_with_two_revisions_has_both_applied(archive: Archive) -> None
     assert (ds.PatientID, str(ds.PatientName), len(ds.OriginalAttributesSequence)) == ("NEW", "山田", 2)
 
 
+GROUP_LENGTH = ElementChange((0x00100000,), "UL", {"vr": "UL", "Value": [0]})
+
+
+@pytest.mark.parametrize("corrections", [(NEW_ID, (*NEW_NAME, GROUP_LENGTH)), ((*NEW_NAME, GROUP_LENGTH), NEW_ID)])
+def test_a_group_length_beside_another_revision_is_that_of_the_whole_group(
+    archive: Archive, corrections: tuple[tuple[ElementChange, ...], ...]
+) -> None:
+    at = BASE.index(b"\x20\0\x0d\0")
+    neither_changes = explicit(0x00100030, b"DA", b"19700101") + explicit(0x00101040, b"LO", b"12 Quay Lane")
+    for changes in corrections:
+        content = corrected(archive, BASE[:at] + neither_changes + BASE[at:] + IMAGE + PIXELS, changes)
+    head = b"\x10\0\0\0UL\4\0"
+    begin = content.index(head) + len(head) + 4
+    end = content.index(neither_changes) + len(neither_changes)
+    assert int.from_bytes(content[begin - 4 : begin], "little") == end - begin
+    ds = pydicom.dcmread(io.BytesIO(content))
+    assert (ds.PatientID, str(ds.PatientName), ds.PatientAddress) == ("NEW", "山田", "12 Quay Lane")
+
+
 def test_objects_that_differ_elsewhere_are_each_edited_right(archive: Archive) -> None:
     at, place = BASE.index(b"\x08\0\x18\0"), BASE.index(b"\x10\0\x10\0")
     end = at + 8 + int.from_bytes(BASE[at + 6 : at + 8], "little")
