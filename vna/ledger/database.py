@@ -97,8 +97,8 @@ class Database:
         """Run ``work`` in a transaction that is durable when this returns, and rolled back when it raises.
 
         Where the server breaks it off (deadlock, serialization, a connection that drops), it is begun again, so ``work`` may be
-        run several times and must change nothing but the database. Of a commit without an answer the server is asked whether it
-        was made. SQLite takes its only write lock at the beginning, so that a transaction that has read can go on to write.
+        run several times and must change nothing but the database. Of a commit that fails so, the server is asked first whether
+        it was made. SQLite takes its only write lock at the beginning, so that a transaction that has read can go on to write.
         """
         with _translated():
             for attempt in range(1, ATTEMPTS):
@@ -122,12 +122,13 @@ class Database:
                         if self.dialect == "postgresql":
                             number = conn.execute(_OWN_NUMBER).scalar()
             except DBAPIError as exc:
-                if number is None or not exc.connection_invalidated or not self._was_committed(number):
+                # Whoever passes on what the server said, such as a pooler, may report its end for a commit that it made.
+                if number is None or not self._is_passing(exc) or not self._was_committed(number):
                     raise
         return result
 
     def _was_committed(self, number: str) -> bool:
-        """Ask the server whether a transaction was committed whose connection dropped before it said so."""
+        """Ask the server whether a transaction was committed whose commit did not succeed for us."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self.read() as conn:
