@@ -9,17 +9,21 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from indexer.columns import INSTANCES
+from indexer.lease import maintaining
 from tests.support.crash import KillAt, WatchedOperations, run_and_kill
 from tests.support.instances import make_instance
 from tests.support.objects import send, send_all, wire_object
 from tests.support.s3 import S3Service
 from tests.support.sites import S3, Place
 from vna.archive import Archive, Durability
+from vna.archive.index import index_errors
 from vna.errors import ConfigError, RefusedError, StoreError
 from vna.model import Provenance, Receipt
 
@@ -125,6 +129,25 @@ def test_objects_in_flight_while_the_index_is_rebuilt_come_once(place: Place) ->
         assert len(archive.query(LOGICAL)) == 2
     archive.sync_index()
     assert len(archive.query(LOGICAL)) == 2
+
+
+def test_a_rebuild_waits_for_no_maintainer_who_then_can_do_no_harm(place: Place) -> None:
+    archive = place.create()
+    with archive.sink() as sink:
+        send_all(sink, ITEMS)
+    archive.sync_index()
+    before = archive.query(LOGICAL)
+    with overtaken(), maintaining(f"{archive.url}/index/instances", INSTANCES, place.storage_options) as slow:
+        assert archive.rebuild_index() == 4
+        slow.commit(())
+    assert archive.query(LOGICAL) == before
+
+
+@contextmanager
+def overtaken() -> Iterator[None]:
+    with pytest.raises(StoreError, match="another maintainer has taken over") as caught, index_errors():
+        yield
+    assert caught.value.exit_code == 20
 
 
 class _Watched:

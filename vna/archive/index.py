@@ -6,11 +6,9 @@ next :meth:`Index.sync`.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +28,8 @@ from vna.archive.rows import JournalRow, index_columns
 from vna.errors import ConfigError, LockedError, RefusedError, StoreError, VnaError
 from vna.executors import Workplace
 from vna.model import Report
-from vna.store import LocalStore, Store
-from vna.store.operations import APPEND_MODE, FOLDER_MODE, store_errors
+from vna.store import LocalStore, Store, locks
+from vna.store.operations import FOLDER_MODE, store_errors
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -238,16 +236,13 @@ class Index:
     def maintaining(self) -> Iterator[None]:
         """Hold the lock of the one process that maintains the index and the manifests; waited for."""
         path = self._workspace / SPOOL / "index.lock"
-        with store_errors("the index could not be locked"):
-            path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, APPEND_MODE)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with ExitStack() as held:
+            with store_errors("the index could not be locked"):
+                path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+                held.enter_context(locks.locked(path))
             with store_errors("the index could not be put in order"):
                 self._put_in_order()
             yield
-        finally:
-            os.close(descriptor)
 
     # -- the journal's side
 
