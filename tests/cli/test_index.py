@@ -43,6 +43,15 @@ def test_optimising_says_what_was_done_and_is_safe_to_repeat(archive: Archive, c
     assert (code, again["steps"], again["studies"]) == (0, 0, 0)
 
 
+def test_a_rebuild_gives_manifests_back_what_they_lack(archive: Archive, capsys: pytest.CaptureFixture[str]) -> None:
+    gone, short, whole = sorted(archive.root.glob("manifests/*/*.sha256"))
+    before = {path: path.read_bytes() for path in (gone, short, whole)}
+    gone.unlink()
+    short.write_bytes(b"")
+    assert index(capsys, "rebuild")[0] == 0
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_exit_code_11_says_that_another_process_optimises(archive: Archive, capsys: pytest.CaptureFixture[str]) -> None:
     with locked(f"{archive.url}/index/instances"):
         assert index(capsys, "optimize") == (11, {})

@@ -341,15 +341,12 @@ class Archive:
 
         Source and time of receipt come from the journal; without it, everything else comes back. So do digests, unless
         ``on_differing`` asks for every object to be read to its end: it is called with the path of each that has another digest
-        than the journal's, which stands. ``cluster`` is the address of a Dask scheduler whose workers read the objects.
+        than the journal's, which stands. Manifests are given back what they lack. ``cluster`` is the address of a Dask scheduler
+        whose workers read the objects.
         """
         self.sweep()
         place = Workplace(workers, cluster)
         return self._index().rebuild(Address.of(self), place, report, on_differing)
-
-    def write_manifests(self) -> int:
-        """Bring the manifests up to date with everything that the journal knows; return how many changed."""
-        return self._index().write_manifests()
 
     def _index(self) -> Index:
         from vna.archive.index import Index

@@ -223,15 +223,6 @@ class Index:
                 hint="see that the disk is mounted, or the bucket is the right one; if all is gone indeed, remove index/ first",
             )
 
-    def write_manifests(self) -> int:
-        """Bring all manifests up to date; see :meth:`vna.archive.Archive.write_manifests`."""
-        changed = 0
-        with self.maintaining():
-            for _, found in self._journal.by_writer():
-                for segment in found:
-                    changed += write_manifests(self._store, read_segment(segment, tolerant=True))
-        return changed
-
     @contextmanager
     def maintaining(self) -> Iterator[None]:
         """Hold the lock of the one process that maintains the index and the manifests; waited for."""

@@ -29,13 +29,8 @@ def extend_manifests(store: Store, objects: Iterable[tuple[str | None, str, str]
     return sum(_extend(store, manifest_path(study), entries) for study, entries in studies.items())
 
 
-def read_manifest(store: Store, study_instance_uid: str) -> dict[str, str]:
-    """Read a study's manifest: path -> SHA-256; empty if there is none. Lines that are none are left out."""
-    return read_manifest_file(store, manifest_path(study_instance_uid))
-
-
-def read_manifest_file(store: Store, path: str) -> dict[str, str]:
-    """Read the manifest at a path; see :func:`read_manifest`."""
+def read_manifest(store: Store, path: str) -> dict[str, str]:
+    """Read the manifest at a path: path -> SHA-256; empty if there is none. Lines that are none are left out."""
     if not store.exists(path):
         return {}
     matches = map(_LINE.fullmatch, store.read_bytes(path).decode("ascii", "replace").splitlines())
@@ -43,7 +38,7 @@ def read_manifest_file(store: Store, path: str) -> dict[str, str]:
 
 
 def _extend(store: Store, path: str, entries: dict[str, str]) -> bool:
-    listed = read_manifest_file(store, path)
+    listed = read_manifest(store, path)
     # What is listed was recorded first; a digest once recorded is never exchanged for another.
     merged = {**entries, **listed}
     if merged == listed:

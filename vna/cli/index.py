@@ -44,6 +44,7 @@ def build(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
 def rebuild(ctx: click.Context, digests: bool, workers: int, cluster: str, dry_run: bool, as_json: bool) -> int:
     """Make the index anew from the stored objects and the journal, and put it in the old one's place.
 
+    Manifests are given back what they lack.
     Exit code 3 says that --digests found objects that are not what was recorded; `vna scrub` examines and repairs them.
     """
     archive = open_archive(configuration(ctx))

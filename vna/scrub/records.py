@@ -12,7 +12,7 @@ from itertools import groupby
 
 from vna.archive import Archive
 from vna.archive.layout import INSTANCES, MANIFESTS, QUARANTINE, is_variant
-from vna.archive.manifests import read_manifest_file
+from vna.archive.manifests import read_manifest
 from vna.errors import StoreError, VnaError
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def further_digests(archive: Archive, path: str) -> tuple[str, ...]:
         return (name,) if len(name) == 64 else ()
     _, part, study, *_ = path.split("/")
     try:
-        listed = read_manifest_file(archive.store, f"{MANIFESTS}/{part}/{study}.sha256")
+        listed = read_manifest(archive.store, f"{MANIFESTS}/{part}/{study}.sha256")
     except StoreError:
         return ()
     return (listed[path],) if path in listed else ()
