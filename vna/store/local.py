@@ -7,7 +7,6 @@ import fcntl
 import hashlib
 import os
 import secrets
-import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ _PREFIX = "put-"
 _PIECE = 1 << 20
 _SCRATCH_LOCK = "scratch.lock"
 _RENAME_LOCK = "rename.lock"
+_AMEND_LOCK = "amend.lock"
 _KNOWN_FOLDERS = 50_000
 _KNOWN_SYNCS = 1_000
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
@@ -95,6 +95,13 @@ class LocalStore:
         replaceable(path)
         with store_errors("the object could not be replaced"):
             self._put(data, path, self._exchange)
+
+    def amend_bytes(self, path: str, amend: Callable[[bytes | None], bytes | None]) -> bool:
+        """See :meth:`vna.store.port.Store.amend_bytes`. Under a lock that every amending process of this store takes."""
+        replaceable(path)
+        with store_errors("the object could not be amended"), self._locked(_AMEND_LOCK, fcntl.LOCK_EX):
+            amended = amend(self.read_bytes(path) if self.exists(path) else None)
+            return amended is not None and self._put(amended, path, self._exchange)
 
     def replace_damaged(self, local: Path, path: str, damaged: str) -> None:
         """See :meth:`vna.store.port.Store.replace_damaged`."""
@@ -185,7 +192,7 @@ class LocalStore:
         with store_errors("the scratch folder could not be swept"):
             try:
                 with self._locked(_SCRATCH_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                    locks = [_SCRATCH_LOCK, _RENAME_LOCK] if entirely else []
+                    locks = [_SCRATCH_LOCK, _RENAME_LOCK, _AMEND_LOCK] if entirely else []
                     for path in [*self._scratch.glob(f"{_PREFIX}*"), *(self._scratch / name for name in locks)]:
                         path.unlink(missing_ok=True)
             except BlockingIOError:
@@ -346,9 +353,3 @@ def _digest(path: str) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""
-
-
-def free_bytes(folder: Path) -> int:
-    """Tell how many bytes an unprivileged process may still write on the file system of ``folder``."""
-    with store_errors("the file system could not be examined"):
-        return shutil.disk_usage(folder).free

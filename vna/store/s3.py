@@ -10,7 +10,7 @@ import hashlib
 import logging
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -29,8 +29,6 @@ from vna.store.s3_put import SHA256, Capabilities, Content, Putter, has_token
 from vna.store.s3_sweep import give_up_idle
 
 log = logging.getLogger(__name__)
-
-PROTOCOLS = ("s3://", "s3a://")
 
 _PIECE = 1 << 20
 _AT_ONCE = 8
@@ -137,6 +135,31 @@ class S3Store:
         key = self._key(replaceable(path))
         self._putter().replace(key, Content.of(data))
 
+    def amend_bytes(self, path: str, amend: Callable[[bytes | None], bytes | None]) -> bool:
+        """See :meth:`vna.store.port.Store.amend_bytes`: conditional on the ETag of what was read, or on nothing being there.
+
+        A service that does not know If-Match replaces whatever stands there: what another machine made of it at the same time
+        is lost. Raises StoreError where others are always in between.
+        """
+        key, putter = self._key(replaceable(path)), self._putter()
+        retry = self._connection.retry
+        for attempt in range(1, retry.attempts + 1):
+            try:
+                found, etag = self._get(path)
+            except InstanceMissingError:
+                found, etag = None, ""
+            amended = amend(found)
+            if amended is None:
+                return False
+            content = Content.of(amended)
+            try:
+                if putter.create(key, content) if found is None else putter.replace(key, content, etag):
+                    return True
+            except MissingError:
+                log.debug("what was to be amended was taken away meanwhile")
+            retry.pause(attempt)
+        raise StoreError("the object is amended by too many at once", hint="try again")
+
     def replace_damaged(self, local: Path, path: str, damaged: str) -> None:
         """See :meth:`vna.store.port.Store.replace_damaged`: conditional on the ETag of what was read and compared."""
         key = self._key(path)
@@ -174,13 +197,17 @@ class S3Store:
 
     def read_bytes(self, path: str) -> bytes:
         """See :meth:`vna.store.port.Store.read_bytes`. Compared with the digest that it was put with."""
+        return self._get(path)[0]
+
+    def _get(self, path: str) -> tuple[bytes, str]:
+        """Read an object as a whole, and the ETag that it has."""
         key = self._key(path)
 
-        def get() -> bytes:
+        def get() -> tuple[bytes, str]:
             answer = self._connection.client.get_object(
                 Bucket=self._connection.bucket, Key=key, ChecksumMode="ENABLED", **self._connection.read_options
             )
-            return _whole(bytes(answer["Body"].read()), answer)
+            return _whole(bytes(answer["Body"].read()), answer), str(answer["ETag"])
 
         try:
             return self._connection.ask("the object could not be read", get)
@@ -276,4 +303,4 @@ def open_s3(url: str, storage_options: Mapping[str, Any] | None = None, *, writi
     return store
 
 
-__all__ = ["PROTOCOLS", "Capabilities", "Connection", "Retry", "S3Store", "open_s3"]
+__all__ = ["Capabilities", "Connection", "Retry", "S3Store", "open_s3"]

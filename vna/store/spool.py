@@ -167,8 +167,3 @@ class Spool:
             return SpoolFile(location, self._operations, self._thread, self._room, head)
         except OSError as exc:
             raise store_error(exc, "no spool file could be created") from exc
-
-    def remove(self, path: Path) -> None:
-        """Remove the spool name of a file that was published and recorded."""
-        with store_errors("the spool file could not be removed"):
-            self._operations.unlink(path)
