@@ -23,7 +23,7 @@ from vna.archive.sink import ArchiveSink, Durability, OnReceipt, foresee, now
 from vna.errors import ConfigError, InstanceMissingError, RefusedError
 from vna.executors import Workplace
 from vna.model import Receipt, Report, silent
-from vna.store import SYSTEM, LocalStore, Operations, Store, is_local, is_s3, local_path, open_store
+from vna.store import SYSTEM, LocalStore, Operations, Store, is_local, is_s3, open_store
 from vna.store.customer_key import with_customer_key
 from vna.store.operations import store_errors
 from vna.store.room import Reserve
@@ -363,9 +363,7 @@ def _make_durable(folder: Path, operations: Operations) -> None:
 
 
 def _open_store(url: str, storage_options: Mapping[str, Any] | None, operations: Operations, *, writing: bool) -> Store:
-    if is_local(url):
-        return LocalStore(Path(local_path(url)).absolute(), operations)
-    if not is_s3(url):
+    if not is_local(url) and not is_s3(url):
         raise ConfigError(
             f"an archive cannot live at {url.partition('://')[0]}://",
             hint="this release keeps archives in local folders and on S3",

@@ -33,11 +33,13 @@ def release(descriptor: int) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Hold the exclusive lock on a file, which is made if need be, while the block runs; waited for."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, APPEND_MODE)
+    _held.add(descriptor)  # before it is waited for: a child forked meanwhile would share what comes of that
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor)
+        if descriptor in _held:  # in a forked child it is closed already
+            release(descriptor)
 
 
 def _let_go() -> None:
