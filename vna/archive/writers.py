@@ -154,10 +154,16 @@ class Intents:
 
 
 def read_intents(folder: Path) -> dict[str, dict[str, object]]:
-    """Read what a dead writer was about to publish: spool name -> decoded row. A torn last line is left out."""
+    """Read what a writer was about to publish: spool name -> decoded row.
+
+    A torn last line is left out, and so is a file that a living writer removes meanwhile: nothing in it was still to be done.
+    """
     found: dict[str, dict[str, object]] = {}
     for path in sorted(folder.glob(f"{INTENTS}-*")):
-        for line in path.read_bytes().splitlines():
+        lines: list[bytes] = []
+        with suppress(FileNotFoundError):
+            lines = path.read_bytes().splitlines()
+        for line in lines:
             try:
                 fields = json.loads(line)
                 name = str(fields["spool"])
