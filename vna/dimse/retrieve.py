@@ -67,13 +67,16 @@ def move(
     destination: str = "",
     on_pending: OnPending | None = None,
     *,
+    on_waiting: OnPending | None = None,
     model: str = "study",
 ) -> RetrieveResult:
     """Have the node send what ``keys`` name to the AE title ``destination`` (default: ours), and wait for its final response.
 
     ``keys`` are unique keys only (StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID; UID lists joined by backslashes); the
-    level is that of the deepest one. Raises DimseStatusError for a final status of the failure class, with a hint for A801 (the
-    source does not know the destination) and A702; some objects may have arrived all the same. PeerErrors as always.
+    level is that of the deepest one. ``on_pending`` is told every pending response, ``on_waiting`` those behind which nothing more
+    has come yet: it is told before a wait, and not for each of many responses that are there already. Raises DimseStatusError for
+    a final status of the failure class, with a hint for A801 (the source does not know the destination) and A702; some objects may
+    have arrived all the same. PeerErrors as always.
     """
     sop_class = MOVE[model]
     with Association(node, local, negotiation.contexts_for([(sop_class, NATIVE)]), timeout_s=node.retrieve_timeout_s) as assoc:
@@ -84,10 +87,17 @@ def move(
             commands.MOVE_DESTINATION: commands.ae(destination or local.ae_title),
         }
         message_id = assoc.request(context, commands.C_MOVE_RQ, elements, _identifier(keys, context.transfer_syntax))
+
+        def tell(counts: SubOperations) -> None:
+            if on_pending is not None:
+                on_pending(counts)
+            if on_waiting is not None and not assoc.wire.has_unread():
+                on_waiting(counts)
+
         while True:
             command, data = assoc.response(message_id)
             with assoc.ending("reading an answer"):
-                result = _result(command, data, context.transfer_syntax, Service.MOVE, on_pending)
+                result = _result(command, data, context.transfer_syntax, Service.MOVE, tell)
             if result is not None:
                 break
     return _checked(result, Service.MOVE, node, destination or local.ae_title)

@@ -9,6 +9,7 @@ than all that we compute for a PDU.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import struct
@@ -163,6 +164,14 @@ class Wire:
                     while sent >= len(group[0]):
                         sent -= len(group.pop(0))
                     group[0] = memoryview(group[0])[sent:]
+
+    def has_unread(self) -> bool:
+        """Say whether something of the peer, its end included, is there already. Reads nothing, waits for nothing."""
+        if self.have > self.position or (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()):
+            return True
+        readable = select.poll()
+        readable.register(self.sock, select.POLLIN)
+        return bool(readable.poll(0))
 
     def has_ended(self) -> bool:
         """Say whether an idle connection was closed or aborted by the peer meanwhile. Reads nothing, waits for nothing."""

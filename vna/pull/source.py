@@ -250,7 +250,7 @@ class Source:
 
     def _ask(self, request: Request, sop_class_uids: Iterable[str]) -> RetrieveResult:
         if self._method is Method.MOVE:
-            return move(self._node, self._local, request.keys(), on_pending=self._check_now_and_then)
+            return move(self._node, self._local, request.keys(), on_pending=self._check, on_waiting=self._rest)
         provenance = Provenance(
             source=self._node.name,
             calling_ae_title=self._node.ae_title,
@@ -260,8 +260,8 @@ class Source:
         classes = sorted({uid for uid in sop_class_uids if uid}) or _USUAL_CLASSES
         return get(self._node, self._local, request.keys(), classes, self._sink, provenance, on_pending=self._check)
 
-    def _check_now_and_then(self, progress: SubOperations) -> None:
-        """Leave the next answers where they are for as long as the rest takes at the least.
+    def _rest(self, progress: SubOperations) -> None:
+        """Leave the next answers where they are for as long as the rest takes at the least; then they are read all at once.
 
         A source may answer after each object; who reads each of these answers at once takes the interpreter from the objects.
         """

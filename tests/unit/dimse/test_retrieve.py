@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import pytest
 
@@ -46,6 +47,36 @@ def test_a_move_names_level_keys_and_destination_and_reports_the_counts() -> Non
     assert seen == [("OURS", {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "1.2.3"})]
     assert pending == [SubOperations(2, 1, 0, 0), SubOperations()]
     assert (result.status, result.completed, result.failed, result.warning) == (0, 3, 0, 1)
+
+
+def test_a_move_says_when_it_begins_to_wait_and_not_while_answers_are_there() -> None:
+    has_sent, waiting = threading.Event(), threading.Event()
+    pending: list[int] = []
+    waits: list[int] = []
+
+    def script(assoc: Scripted) -> None:
+        context_id, command, _ = asked(assoc)
+        assoc.respond(context_id, command, 0xFF00, _1020=3)
+        assoc.respond(context_id, command, 0xFF00, _1020=2)
+        assoc.respond(context_id, command, 0xFF00, _1020=1)
+        has_sent.set()
+        assert waiting.wait(60)
+        assoc.respond(context_id, command, 0x0000)
+        assoc.receive()
+
+    def tell(counts: SubOperations) -> None:
+        assert has_sent.wait(60)
+        pending.append(counts.remaining)
+
+    def tell_waiting(counts: SubOperations) -> None:
+        waits.append(counts.remaining)
+        if counts.remaining == 1:
+            waiting.set()
+
+    with scripted_peer(script) as peer:
+        move(peer.node(dimse_timeout_s=60), LOCAL, STUDY, on_pending=tell, on_waiting=tell_waiting)
+    assert pending == [3, 2, 1]
+    assert waits[-1] == 1
 
 
 def test_a_move_elsewhere_and_of_single_instances() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 import time
@@ -72,6 +73,20 @@ def test_a_pause_between_messages_says_nothing(ends: tuple[Wire, socket.socket])
     peer.sendall(b"def")
     wire.fill()
     assert quick(wire) == 0
+
+
+def test_what_is_there_unread_is_seen_without_reading_it(ends: tuple[Wire, socket.socket]) -> None:
+    wire, peer = ends
+    assert not wire.has_unread()
+    peer.sendall(b"abc")
+    wire.need(3)
+    wire.position = 1
+    assert wire.has_unread()
+    wire.position = 3
+    assert not wire.has_unread()
+    peer.close()
+    select.select([wire.sock], [], [], 60)
+    assert wire.has_unread()
 
 
 def test_a_peer_with_nagles_algorithm_waits_once_and_not_for_each_object(ends: tuple[Wire, socket.socket]) -> None:
