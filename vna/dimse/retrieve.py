@@ -73,10 +73,11 @@ def move(
     """Have the node send what ``keys`` name to the AE title ``destination`` (default: ours), and wait for its final response.
 
     ``keys`` are unique keys only (StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID; UID lists joined by backslashes); the
-    level is that of the deepest one. ``on_pending`` is told every pending response, ``on_waiting`` those behind which nothing more
-    has come yet: it is told before a wait, and not for each of many responses that are there already. Raises DimseStatusError for
-    a final status of the failure class, with a hint for A801 (the source does not know the destination) and A702; some objects may
-    have arrived all the same. PeerErrors as always.
+    level is that of the deepest one. ``on_pending`` is told every pending response, ``on_waiting`` those behind which nothing has
+    come yet: it is told before a wait, and not for each of many responses that are there already.
+
+    Raises DimseStatusError for a final status of the failure class, with a hint for A801 (the source does not know the
+    destination) and A702; some objects may have arrived all the same. PeerErrors as always.
     """
     sop_class = MOVE[model]
     with Association(node, local, negotiation.contexts_for([(sop_class, NATIVE)]), timeout_s=node.retrieve_timeout_s) as assoc:
