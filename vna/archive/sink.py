@@ -50,6 +50,7 @@ class _Pending:
     row: JournalRow
     payload: bytes = b""
     is_published: bool = False
+    is_recorded: bool = False
     duplicate: Receipt | None = None
 
 
@@ -237,6 +238,8 @@ class ArchiveSink:
             put_reason(self._store, pending.row)
         self._journal.append([pending.payload for pending in batch])
         for pending in batch:
+            pending.is_recorded = True
+        for pending in batch:
             self._drop(pending)
 
     def _drop(self, pending: _Pending) -> None:
@@ -262,13 +265,16 @@ class ArchiveSink:
             return True  # nobody can tell now: recovery will
 
     def _finish(self, path: str) -> Receipt | None:
-        """Write the journal row of an object that was published when the journal could not be written; None if there is none."""
+        """Write the journal row of an object, or drop its spool file, where that failed before; None if there is none."""
         with self._lock:
             pending = self._unfinished.pop(path, None)
         if pending is None:
             return None
         try:
-            self._record([pending])
+            if pending.is_recorded:
+                self._drop(pending)
+            else:
+                self._record([pending])
         except (OSError, StoreError):
             with self._lock:
                 self._unfinished[path] = pending

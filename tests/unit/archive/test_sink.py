@@ -342,6 +342,30 @@ def test_what_only_the_journal_had_no_room_for_is_finished_when_the_sink_is_clos
     assert not spooled(archive)
 
 
+@pytest.mark.parametrize("durability", list(Durability))
+@pytest.mark.parametrize("is_sent_again", [True, False])
+def test_what_only_its_spool_name_is_left_of_is_not_recorded_twice(
+    archive: Archive, durability: Durability, is_sent_again: bool
+) -> None:
+    fail = FailAt("unlink", errno.EIO)
+    failing = Archive.open(archive.url, operations=WatchedOperations(fail))
+    items = [wire_object(InstanceNumber=number) for number in (1, 2)]
+    with failing.sink(durability=durability) as sink:
+
+        def take() -> list[Receipt]:
+            receipts = send_all(sink, items)
+            return receipts if durability is Durability.OBJECT else sink.commit_study(receipts[0].study_instance_uid)
+
+        with pytest.raises(StoreError):
+            take()
+        fail.armed = False
+        if is_sent_again:
+            take()
+    assert len({row.path for row in archive.journal_rows()}) == len(list(archive.journal_rows()))
+    assert archive.sync_index() == (2 if is_sent_again or durability is Durability.STUDY else 1)
+    assert not spooled(archive)
+
+
 # -- durability study
 
 
