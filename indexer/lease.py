@@ -28,7 +28,10 @@ _LOCK = "_maintainer.lock"
 
 
 class Maintainer:
-    """The holder of a table's lease. :meth:`commit` is the only way in which files are taken out of the table."""
+    """The holder of a table's lease, who takes files out of the table by :meth:`commit`.
+
+    Who replaces rows (:meth:`indexer.table.Table.exchange` and others) ends the lease by the same transaction.
+    """
 
     def __init__(self, table: Table) -> None:
         self.table = table

@@ -41,6 +41,10 @@ _CONFIGURATION = {
     "delta.checkpointInterval": "50",
     "delta.logRetentionDuration": "interval 1 days",
 }
+_EXCHANGE = "error"
+"""What the log is told of a commit that takes rows out and says of which files: "overwrite" would take out all of them, and
+"append" says that none was; see :func:`_keeps_rows`."""
+
 _T = TypeVar("_T")
 _LEAST, _GREATEST = -(2**63), 2**63 - 1
 _KEEPS_ROWS = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES"})
@@ -225,7 +229,7 @@ class Table:
             due = [segment for segment in segments if self._is_due(segment)]
             if due and [(each.writer, each.number) for each in due] != [(each.writer, each.number) for each in written]:
                 table = self._rows_of(due)
-                written, actions, count = due, self._write(table), table.num_rows
+                written, actions, count = due, self.write(table), table.num_rows
             if due:
                 self._commit(actions, _highest(due))
             return count  # and if nothing is due any more, it was this commit after all
@@ -245,7 +249,7 @@ class Table:
         table = pa.concat_tables(tables)
         return table.take(by_study(table))
 
-    def _write(self, table: pa.Table) -> list[AddAction]:
+    def write(self, table: pa.Table) -> list[AddAction]:
         """Write rows to files that no commit names yet, once it is known that the log can be relied on."""
         if is_remote(self.url):
             require_conditional_writes(self.url, self._storage_options)
@@ -257,7 +261,7 @@ class Table:
 
         ``numbers`` are kept as application transactions: which number of each writer the rows account for.
         """
-        self._replace(self._write(table), lambda: numbers)
+        self._replace(self.write(table), lambda: numbers)
 
     def replace_by(self, other: Table, numbers: Callable[[], Mapping[str, int]]) -> None:
         """Replace all rows by those of another table, in one commit that also says which number of each writer they account for.
@@ -269,15 +273,32 @@ class Table:
         actions = []
         for path in other.actions().column("path").to_pylist():
             for part in held.read(path, ROWS_A_FILE):
-                actions += self._write(part)
+                actions += self.write(part)
         self._replace(actions, numbers)
 
     def _replace(self, actions: Sequence[AddAction], numbers: Callable[[], Mapping[str, int]]) -> None:
         def attempt() -> None:
-            fence = {MAINTAINER: (self.transaction(MAINTAINER) or 0) + 1}
-            self._commit(actions, {**numbers(), **fence}, mode="overwrite", overtaken=0)
+            self._commit(actions, {**numbers(), **self._fence()}, mode="overwrite", overtaken=0)
 
         self._until_committed(attempt)
+
+    def exchange(self, segment: Segment, actions: Callable[[], Sequence[AddAction | RemoveAction]]) -> None:
+        """Add and remove files in one commit that counts as a segment, unless the table holds that segment already.
+
+        ``actions`` is asked at each attempt, for the state just read; the commit follows that state or is tried again. Raises
+        TableConflictError when that goes on, IndexerError when the table cannot be written.
+        """
+
+        def attempt() -> None:
+            if self._is_due(segment):
+                numbers = {segment.writer: segment.number, **self._fence()}
+                self._commit(actions(), numbers, mode=_EXCHANGE, overtaken=0)
+
+        self._until_committed(attempt)
+
+    def _fence(self) -> dict[str, int]:
+        """Give the application transaction of a commit that takes files out: a maintainer that is at work meanwhile fails."""
+        return {MAINTAINER: (self.transaction(MAINTAINER) or 0) + 1}
 
     def _until_committed(self, attempt: Callable[[], _T]) -> _T:
         """Try with the newest state, again with jitter where a commit was refused.

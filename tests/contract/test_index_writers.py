@@ -18,7 +18,8 @@ from indexer.lease import maintaining
 from indexer.maintenance import Rewrite, data_files, optimize
 from indexer.parquet import ParquetFiles
 from indexer.query import connect, query
-from indexer.table import Table
+from indexer.replacing import replace_rows
+from indexer.table import Segment, Table
 from tests.support.index_writers import Job, run_writers
 from tests.support.s3 import S3Service
 from tests.support.s3_proxy import Fault, Request, s3_proxy
@@ -138,6 +139,30 @@ def test_two_rewrites_from_one_state_are_one(place: Place, monkeypatch: pytest.M
         with pytest.raises(TableConflictError):
             Rewrite(slow, ParquetFiles(place.url, INSTANCES, place.options)).run(8, lambda done, total: None)
     assert place.paths() == expected
+
+
+def test_rows_that_are_replaced_while_their_file_is_rewritten_are_not_brought_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = filled(place)
+    changed = {"path": "here", "source": "a bucket", "StudyInstanceUID": "1.2.3"}
+    place.create().append([changed], "w", 5)
+    with maintaining(place.url, INSTANCES, place.options) as maintainer:
+        files = ParquetFiles(place.url, INSTANCES, place.options)
+        genuine = files.write
+
+        def overtaken(*arguments: Any, **options: Any) -> Any:
+            """Write the file that is to take the place of others, one of whose rows is replaced before it is committed."""
+            monkeypatch.setattr(files, "write", genuine)
+            action = genuine(*arguments, **options)
+            table = Table.open(place.url, storage_options=place.options)
+            replace_rows(table, "a bucket", Segment("scan", 1, [changed]), place.options)
+            return action
+
+        monkeypatch.setattr(files, "write", overtaken)
+        with pytest.raises(TableConflictError):
+            Rewrite(maintainer, files).run(100, lambda done, total: None)
+    assert place.paths() == [*expected, "here"]
 
 
 @pytest.mark.parametrize(
