@@ -25,7 +25,7 @@ from indexer.schema import CLUSTER_COLUMN
 from indexer.table import Table
 
 KEEP_HOURS = 168
-"""How long replaced files stay, for readers that opened the table before."""
+"""How long replaced files stay, for readers that opened the table before; and at most: the log then forgets when that was."""
 
 ABANDONED_HOURS = 24
 """How old a file that no commit names has to be at least: a writer may be about to commit it."""
@@ -60,13 +60,15 @@ def optimize(
 ) -> Maintained:
     """Maintain a table. Memory is bounded by ``rows_a_file`` (about 1 KiB a row), whatever the size of the table.
 
-    ``keep_hours`` is how long files that were replaced stay for readers that still use them; files that no commit ever named are
-    kept for a day at least. Raises LeaseHeldError at once while another process maintains the table, UsageError when there is no
-    table, TableConflictError when another maintainer took over.
+    ``keep_hours``, 1 to 168, is how long files that were replaced stay for readers that still use them; files that no commit ever
+    named are kept for a day at least. Raises LeaseHeldError at once while another process maintains the table, UsageError when
+    there is no table, TableConflictError when another maintainer took over.
     """
     location = str(url)
-    if keep_hours < 1:
-        raise UsageError("replaced files must stay for an hour at least: readers may still use them")
+    if not 1 <= keep_hours <= KEEP_HOURS:
+        raise UsageError(
+            f"replaced files must stay for an hour at least: readers may use them; and they can stay for {KEEP_HOURS} at most"
+        )
     if dry_run:
         return _foresee(Table.open(location, schema, storage_options), keep_hours, rows_a_file)
     with maintaining(location, schema, storage_options) as maintainer:

@@ -43,6 +43,11 @@ def test_optimising_says_what_was_done_and_is_safe_to_repeat(archive: Archive, c
     assert (code, again["steps"], again["studies"]) == (0, 0, 0)
 
 
+def test_replaced_files_cannot_be_kept_for_longer_than_the_log_tells_of_them(archive: Archive) -> None:
+    assert run(["index", "optimize", "--keep-hours", "168"]) == 0
+    assert run(["index", "optimize", "--keep-hours", "169"]) == 2
+
+
 def test_a_rebuild_gives_manifests_back_what_they_lack(archive: Archive, capsys: pytest.CaptureFixture[str]) -> None:
     gone, short, whole = sorted(archive.root.glob("manifests/*/*.sha256"))
     before = {path: path.read_bytes() for path in (gone, short, whole)}

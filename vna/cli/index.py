@@ -65,10 +65,10 @@ def rebuild(ctx: click.Context, digests: bool, workers: int, cluster: str, dry_r
 @command.command("optimize")
 @click.option(
     "--keep-hours",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 168),
     default=168,
     metavar="N",
-    help="Keep replaced files N hours for readers.  [default: 168]",
+    help="Keep replaced files N hours for readers, 1 to 168.  [default: 168]",
 )
 @dry_run_option
 @json_option

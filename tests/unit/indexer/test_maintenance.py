@@ -130,6 +130,20 @@ def test_replaced_files_go_when_their_time_has_come(url: str) -> None:
     assert len(rows(url)) == COMMITS * ROWS
 
 
+def test_the_longest_time_is_as_long_as_the_log_can_tell_when_files_were_replaced(url: str) -> None:
+    age(url, days=30)
+    reader = Table.open(url).files()
+    real = time.time
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", lambda: real() - 167 * 3600)
+        optimize(url)
+    assert (optimize(url, keep_hours=168).vacuumed, all(Path(file).exists() for file in reader)) == (0, True)
+    for dry_run in (False, True):
+        with pytest.raises(UsageError, match="168 at most"):
+            optimize(url, keep_hours=169, dry_run=dry_run)
+    assert optimize(url, keep_hours=166).vacuumed == COMMITS
+
+
 def test_a_file_that_may_be_about_to_be_committed_is_left_alone(url: str) -> None:
     fresh, abandoned = Path(url) / "part-fresh.parquet", Path(url) / "part-abandoned.parquet"
     for path in (fresh, abandoned):

@@ -69,7 +69,7 @@ def test_a_row_that_comes_meanwhile_is_replaced_too_and_no_file_is_written_twice
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     genuine = ParquetFiles.write
-    written: list[str] = []
+    written: list[int] = []
 
     def overtaken(self: ParquetFiles, *arguments: Any, **options: Any) -> Any:
         action = genuine(self, *arguments, **options)
