@@ -24,6 +24,7 @@ from tests.support.s3 import S3Service
 from tests.support.sites import S3, Place
 from vna.archive import Archive, Durability
 from vna.archive.index import index_errors
+from vna.archive.manifests import read_manifest
 from vna.errors import ConfigError, RefusedError, StoreError
 from vna.model import Provenance, Receipt
 
@@ -264,6 +265,30 @@ def test_two_machines_write_and_both_see_everything_that_was_sealed(place: Place
     assert first.sync_index() + second.sync_index() == 2
     assert first.query(LOGICAL) == second.query(LOGICAL)
     assert len(first.query(LOGICAL)) == 2
+
+
+def test_two_machines_that_list_objects_of_one_study_at_once_lose_no_line(place: Place) -> None:
+    first = place.create()
+    second = Archive.open(place.url, place.storage_options, spool=f"{place.spool}-of-another-machine")
+    with first.sink() as sink, second.sink() as other:
+        ours, theirs = send(sink, wire_object(InstanceNumber=1)), send(other, wire_object(InstanceNumber=2))
+    second.sweep()
+    genuine = first.store.amend_bytes  # type: ignore[attr-defined]
+    syncs = iter([second.sync_index])
+
+    def overtaken(path: str, amend: Callable[[bytes | None], bytes | None]) -> bool:
+        def amended(found: bytes | None) -> bytes | None:
+            made = amend(found)
+            if sync := next(syncs, None):
+                sync()
+            return made
+
+        return bool(genuine(path, amended))
+
+    first.store.amend_bytes = overtaken  # type: ignore[method-assign]
+    first.sync_index()
+    (manifest,) = (name for name in first.store.list("manifests") if name.endswith(".sha256"))
+    assert sorted(read_manifest(second.store, manifest)) == sorted([ours.path, theirs.path])
 
 
 class _ShowsNothing:

@@ -1,6 +1,7 @@
 """Manifests: one list of digests a study, which ``sha256sum -c`` reads from the archive's root.
 
-A manifest is derived: it can be made again from the journal and the objects. It grows with its study and is replaced atomically.
+A manifest is derived: it can be made again from the journal and the objects. It grows with its study and is replaced atomically,
+only as it was read: machines that list objects of one study at the same time lose no line of each other.
 """
 
 from __future__ import annotations
@@ -31,18 +32,21 @@ def extend_manifests(store: Store, objects: Iterable[tuple[str | None, str, str]
 
 def read_manifest(store: Store, path: str) -> dict[str, str]:
     """Read the manifest at a path: path -> SHA-256; empty if there is none. Lines that are none are left out."""
-    if not store.exists(path):
-        return {}
-    matches = map(_LINE.fullmatch, store.read_bytes(path).decode("ascii", "replace").splitlines())
+    return _listed(store.read_bytes(path)) if store.exists(path) else {}
+
+
+def _listed(manifest: bytes) -> dict[str, str]:
+    matches = map(_LINE.fullmatch, manifest.decode("ascii", "replace").splitlines())
     return {match[2]: match[1] for match in matches if match}
 
 
 def _extend(store: Store, path: str, entries: dict[str, str]) -> bool:
-    listed = read_manifest(store, path)
-    # What is listed was recorded first; a digest once recorded is never exchanged for another.
-    merged = {**entries, **listed}
-    if merged == listed:
-        return False
-    lines = (f"{sha256}  {name}\n" for name, sha256 in sorted(merged.items()))
-    store.replace_bytes("".join(lines).encode("ascii"), path)
-    return True
+    def extended(found: bytes | None) -> bytes | None:
+        listed = _listed(found or b"")
+        # What is listed was recorded first; a digest once recorded is never exchanged for another.
+        merged = {**entries, **listed}
+        if merged == listed:
+            return None
+        return "".join(f"{sha256}  {name}\n" for name, sha256 in sorted(merged.items())).encode("ascii")
+
+    return store.amend_bytes(path, extended)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -60,6 +60,14 @@ class Store(Protocol):
     def replace_bytes(self, data: bytes, path: str) -> None:
         """Store a small derived object, replacing an earlier one atomically. Raises ValueError under a write-once prefix."""
 
+    def amend_bytes(self, path: str, amend: Callable[[bytes | None], bytes | None]) -> bool:
+        """Store what ``amend`` makes of a small derived object, so that nothing is lost of what others make of it meanwhile.
+
+        It is given what stands there, None for nothing, and gives what is to stand there, None to leave it; it is asked again
+        where another writer came in between, so it must do nothing else. True if something was stored. Raises ValueError under a
+        write-once prefix.
+        """
+
     def replace_damaged(self, local: Path, path: str, damaged: str) -> None:
         """Put a copy of ``local`` in the place of an object that was found damaged, atomically and durably.
 
@@ -94,7 +102,7 @@ class Store(Protocol):
 
 
 WRITE_ONCE = ("instances/", "quarantine/", "journal/", "revisions/")
-"""Prefixes under which :meth:`Store.replace_bytes` refuses to work."""
+"""Prefixes under which :meth:`Store.replace_bytes` and :meth:`Store.amend_bytes` refuse to work."""
 
 
 def checked(path: str) -> str:

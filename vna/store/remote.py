@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -79,6 +79,16 @@ class FsspecStore:
         replaceable(path)
         with store_errors("the object could not be replaced"):
             self._fs.pipe_file(self._target(path), data)
+
+    def amend_bytes(self, path: str, amend: Callable[[bytes | None], bytes | None]) -> bool:
+        """See :meth:`vna.store.port.Store.amend_bytes`. Under the lock of this process."""
+        replaceable(path)
+        with self._creating:
+            amended = amend(self.read_bytes(path) if self.exists(path) else None)
+            if amended is None:
+                return False
+            self.replace_bytes(amended, path)
+            return True
 
     def replace_damaged(self, local: Path, path: str, damaged: str) -> None:
         """See :meth:`vna.store.port.Store.replace_damaged`. No condition can be set for it, so it is refused."""

@@ -153,7 +153,7 @@ class S3Store:
                 return False
             content = Content.of(amended)
             try:
-                if putter.create(key, content) if found is None else putter.replace(key, content, etag):
+                if putter.amend(key, content, etag):
                     return True
             except MissingError:
                 log.debug("what was to be amended was taken away meanwhile")

@@ -107,12 +107,28 @@ class Putter:
 
     def replace(self, key: str, content: Content, etag: str = "") -> bool:
         """Put an object in the place of what stands there; with ``etag``, only of that. False when that is not there any more."""
-        token = secrets.token_hex(16)
         condition = {"IfMatch": etag} if etag and self.capabilities.conditional_replace else {}
+        return self._put(key, content, condition, shared=False)
+
+    def amend(self, key: str, content: Content, etag: str) -> bool:
+        """Do as :meth:`replace` does for an object that others amend too; with no ``etag``, only where nothing stands.
+
+        One of theirs may stand there by the time that this one is proved: they were given this one's bytes, and digest, then.
+        """
+        if not etag:
+            return self._put(key, content, {"IfNoneMatch": "*"}, shared=True)
+        return self._put(key, content, {"IfMatch": etag} if self.capabilities.conditional_replace else {}, shared=True)
+
+    def _put(self, key: str, content: Content, condition: Mapping[str, str], *, shared: bool) -> bool:
+        token = secrets.token_hex(16)
         applied = self._single(key, content, token, condition)
         if applied is None:
             return False
-        self._prove(key, content, token, applied, _encoded(content.sha256))
+        try:
+            self._prove(key, content, token, applied, _encoded(content.sha256))
+        except StoreError:
+            if not shared or self._head(key) is None or self._ours(key, token) is not None:
+                raise
         return True
 
     # -- one put
