@@ -21,6 +21,7 @@ from vna.archive.layout import JOURNAL, SPOOL
 from vna.archive.rows import JournalRow, encode, from_fields
 from vna.archive.sink import holds, now, put_reason
 from vna.archive.stored import read_row
+from vna.archive.unfinished import stands
 from vna.archive.writers import INTENTS, LOCK, claim, read_intents, registration
 from vna.store import SYSTEM, LocalStore, Operations, Store
 from vna.store.operations import APPEND_MODE, store_errors
@@ -130,9 +131,8 @@ class _Recovery:
         """Make sure that a spool file has its final name, durably; False if it is damaged or that name is another file's."""
         if part.stat().st_size != row.size or file_digest(part) != row.sha256:
             return False
-        if not self._store.publish([(part, row.path)])[0] and not self._store.came_from(part, row.path):
+        if not stands(self._store, part, row.path):
             return False
-        self._store.settle(row.path)
         put_reason(self._store, row)
         return True
 

@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -23,6 +23,7 @@ from vna.archive.examine import Announced, Reading, places, raw_row, receipt_row
 from vna.archive.journal import JournalWriter
 from vna.archive.layout import JOURNAL, quarantine_path, reason_path
 from vna.archive.rows import JournalRow, encode
+from vna.archive.unfinished import Pending, Unfinished, stands
 from vna.archive.writers import Writer
 from vna.errors import DigestMismatchError, StoreError
 from vna.model import ObjectStatus, Provenance, Receipt
@@ -40,18 +41,6 @@ class Durability(StrEnum):
 
     OBJECT = "object"
     STUDY = "study"
-
-
-@dataclass(slots=True)
-class _Pending:
-    """One object in the spool, with the row that will tell of it."""
-
-    spool: SpoolFile
-    row: JournalRow
-    payload: bytes = b""
-    is_published: bool = False
-    is_recorded: bool = False
-    duplicate: Receipt | None = None
 
 
 class ArchiveSink:
@@ -79,8 +68,8 @@ class ArchiveSink:
         self._writer = Writer(workspace, operations, reserve)
         self._journal = JournalWriter(workspace / JOURNAL, self._writer.name, operations)
         self._lock = threading.Lock()
-        self._unfinished: dict[str, _Pending] = {}
-        self._studies: dict[str, list[_Pending]] = {}
+        self._unfinished = Unfinished()
+        self._studies: dict[str, list[Pending]] = {}
 
     @property
     def writer(self) -> str:
@@ -110,7 +99,7 @@ class ArchiveSink:
             spool.discard()
             raise
         row = raw_row(self.writer, (code,), spool.sha256(), spool.size, now(), provenance)
-        return self._file([_Pending(spool, row)])[0]
+        return self._file([Pending(spool, row)])[0]
 
     def commit_study(self, study_instance_uid: str) -> list[Receipt]:
         """Make everything durable at once that was committed for a study with durability ``study``.
@@ -122,19 +111,23 @@ class ArchiveSink:
         return self._file(batch) if batch else []
 
     def seal(self) -> None:
-        """Seal the open journal segment, so that the next :meth:`vna.archive.Archive.sync_index` takes it."""
+        """Seal the open journal segment, so that the next :meth:`vna.archive.Archive.sync_index` takes it.
+
+        What an error left is tried once more before: another writer may have acknowledged it meanwhile as a duplicate.
+        """
+        with suppress(StoreError):  # it stays where it is
+            self._finish_all()
         self._journal.seal()
 
     def close(self) -> None:
-        """Commit what waits for its study, seal the journal and leave; what a full disk left unfinished is tried once more.
+        """Commit what waits for its study, seal the journal and leave; what an error left unfinished is tried once more.
 
-        What still cannot be finished stays in the spool for recovery; nothing of it was acknowledged.
+        What still cannot be finished stays in the spool for recovery; this writer acknowledged nothing of it.
         """
         try:
             for study in list(self._studies):
                 self.commit_study(study)
-            for path in list(self._unfinished):
-                self._finish(path)
+            self._finish_all()
         finally:
             self._leave()
 
@@ -165,7 +158,7 @@ class ArchiveSink:
 
     def _take(self, spool: SpoolFile, row: JournalRow) -> Receipt:
         """File one object, now or with its study."""
-        pending = _Pending(spool, row)
+        pending = Pending(spool, row)
         waits = self._durability is Durability.STUDY and row.state != ObjectStatus.QUARANTINED
         if not waits:
             return self._file([pending])[0]
@@ -174,11 +167,11 @@ class ArchiveSink:
             self._studies.setdefault(row.study_instance_uid, []).append(pending)
         return row.receipt()
 
-    def _file(self, batch: Sequence[_Pending]) -> list[Receipt]:
+    def _file(self, batch: Sequence[Pending]) -> list[Receipt]:
         """Make a batch durable and known; either all of it is acknowledged or none."""
         is_durable = False
         try:
-            waiting: Sequence[_Pending] = batch
+            waiting: Sequence[Pending] = batch
             while waiting:
                 waiting = [pending for pending in waiting if not self._is_duplicate(pending)]
                 self._publish(waiting)
@@ -194,30 +187,28 @@ class ArchiveSink:
                 self._on_receipt(receipt, pending.row.provenance)
         return result
 
-    def _is_duplicate(self, pending: _Pending) -> bool:
+    def _is_duplicate(self, pending: Pending) -> bool:
         """Choose the place of an object; if it stands there already, note the receipt and drop the spool file."""
-        if not self._store.exists(pending.row.path):
+        if not self._store.exists(pending.row.path) and pending.row.path not in self._unfinished:
             return False  # its own place is free, as nearly always
         for row in places(pending.row):
+            finished = self._unfinished.finish(row.path, self._finish)
             match holds(self._store, row):
                 case None:
                     pending.row = row
                     return False
                 case True:
-                    pending.duplicate = self._duplicate(row)
+                    pending.duplicate = finished or self._duplicate(row)
                     pending.spool.discard()
                     return True
         raise damaged(quarantine_path(pending.row.sha256))
 
     def _duplicate(self, row: JournalRow) -> Receipt:
-        finished = self._finish(row.path)
-        if finished is not None:
-            return finished
         # Another writer may have published it a moment ago: what we are about to acknowledge must survive a power failure now.
         self._store.settle(row.path)
         return row.receipt()._replace(state="duplicate")
 
-    def _publish(self, batch: Sequence[_Pending]) -> None:
+    def _publish(self, batch: Sequence[Pending]) -> None:
         if not batch:
             return
         for pending in batch:
@@ -225,13 +216,18 @@ class ArchiveSink:
         for pending in batch:
             pending.payload = encode(pending.row)
             self._writer.intents.record(pending.spool.name, pending.payload, durable=self._needs_intents)
-        published = self._store.publish([(pending.spool.location, pending.row.path) for pending in batch])
+        try:
+            published = self._store.publish([(pending.spool.location, pending.row.path) for pending in batch])
+        except BaseException:
+            for pending in batch:
+                pending.is_in_doubt = True
+            raise
         for pending, done in zip(batch, published, strict=True):
             pending.is_published = done
             if not done:
                 self._writer.intents.finish(pending.spool.name, given_up=True)
 
-    def _record(self, batch: Sequence[_Pending]) -> None:
+    def _record(self, batch: Sequence[Pending]) -> None:
         if not batch:
             return
         for pending in batch:
@@ -242,44 +238,54 @@ class ArchiveSink:
         for pending in batch:
             self._drop(pending)
 
-    def _drop(self, pending: _Pending) -> None:
+    def _drop(self, pending: Pending) -> None:
         """Remove the spool name and the intent of an object that the journal knows."""
         pending.spool.discard()
         self._writer.intents.finish(pending.spool.name)
 
-    def _keep_for_later(self, batch: Sequence[_Pending]) -> None:
-        """After an error: discard what has no final name, keep the spool name of what has, for another try or for recovery."""
+    def _keep_for_later(self, batch: Sequence[Pending]) -> None:
+        """After an error: give up what has no final name, keep what has or may have, for another try or for recovery."""
+        given_up = []
+        for pending in batch:
+            if pending.is_published or (pending.is_in_doubt and self._may_have_its_name(pending)):
+                self._unfinished.keep(pending)
+            else:
+                given_up.append(pending)
         for pending in batch:
             pending.spool.close()
-            if pending.is_published:
-                with self._lock:
-                    self._unfinished[pending.row.path] = pending
-            elif not self._may_have_its_name(pending):
-                pending.spool.discard()
-                self._writer.intents.finish(pending.spool.name, given_up=True)
+        for pending in given_up:
+            self._give_up(pending)
 
-    def _may_have_its_name(self, pending: _Pending) -> bool:
+    def _may_have_its_name(self, pending: Pending) -> bool:
+        if not isinstance(self._store, LocalStore):
+            return True  # a request that nobody waits for any more may be carried out yet, whatever stands there now
         try:
             return self._store.came_from(pending.spool.path, pending.row.path)
         except StoreError:
-            return True  # nobody can tell now: recovery will
+            return True  # nobody can tell now
 
-    def _finish(self, path: str) -> Receipt | None:
-        """Write the journal row of an object, or drop its spool file, where that failed before; None if there is none."""
-        with self._lock:
-            pending = self._unfinished.pop(path, None)
-        if pending is None:
-            return None
-        try:
-            if pending.is_recorded:
-                self._drop(pending)
-            else:
-                self._record([pending])
-        except (OSError, StoreError):
-            with self._lock:
-                self._unfinished[path] = pending
-            raise
-        return pending.row.receipt()
+    def _give_up(self, pending: Pending) -> None:
+        pending.spool.discard()
+        self._writer.intents.finish(pending.spool.name, given_up=True)
+
+    def _finish(self, pending: Pending) -> bool:
+        """Do what an error left to be done for an object; False if its final name is another's after all."""
+        if pending.is_recorded:
+            self._drop(pending)
+            return True
+        if not pending.is_published and not stands(self._store, pending.spool.path, pending.row.path):
+            self._give_up(pending)
+            return False
+        pending.is_published, pending.is_in_doubt = True, False
+        self._record([pending])
+        return True
+
+    def _finish_all(self) -> None:
+        for path in self._unfinished.paths(in_doubt=False):
+            self._unfinished.finish(path, self._finish)
+        with suppress(StoreError):  # where the store does not answer, each would wait as long for nothing
+            for path in self._unfinished.paths(in_doubt=True):
+                self._unfinished.finish(path, self._finish)
 
 
 class ArchiveIncoming:

@@ -366,6 +366,27 @@ def test_what_only_its_spool_name_is_left_of_is_not_recorded_twice(
     assert not spooled(archive)
 
 
+@pytest.mark.parametrize("is_sent_again", [True, False])
+def test_of_a_study_that_was_named_in_part_no_object_is_without_its_row(archive: Archive, is_sent_again: bool) -> None:
+    items = [wire_object(InstanceNumber=number) for number in (1, 2)]
+    fail = FailAt("link", errno.ENOSPC, lambda source, target: Path(source).name == "00000002.part")
+    failing = Archive.open(archive.url, operations=WatchedOperations(fail))
+    with failing.sink(durability=Durability.STUDY) as sink:
+        study = send_all(sink, items)[0].study_instance_uid
+        with pytest.raises(StoreFullError):
+            sink.commit_study(study)
+        assert list(files(archive).values()) == [items[0].stored]
+        fail.armed = False
+        if is_sent_again:
+            send_all(sink, items)
+            assert [receipt.state for receipt in sink.commit_study(study)] == ["stored", "stored"]
+            assert len(list(archive.journal_rows())) == 2
+    assert sorted(row.sha256 for row in archive.journal_rows()) == sorted(
+        item.sha256 for item in items[: 2 if is_sent_again else 1]
+    )
+    assert not spooled(archive)
+
+
 # -- durability study
 
 
