@@ -3,7 +3,8 @@
 Until then a stranger costs a socket and the bytes it has sent, both bounded, in total and by address; it has a deadline from the
 moment of its accept, and it counts against nobody's association limit. The TLS handshake happens here too, without blocking.
 
-Where several processes accept from one socket, whoever serves more associations lets the others go first.
+Where several processes accept from one socket, whoever serves more associations lets the others go first: it looks away from the
+socket for a moment, and goes on with all else meanwhile. In a burst of connections that adds up to so much and no more.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ Refused = Callable[[str, str], None]
 _ACCEPTS_AT_ONCE: Final = 64
 _CHUNK: Final = 64 << 10
 _BREATH_S: Final = 0.05
+_BURST_S: Final = 0.3
 _GIVE_WAY_S: Final = 0.001  # for each association that is served here
 _LONGEST_GIVE_WAY_S: Final = 0.01
-_FLOOD: Final = 8  # with more connections than these waiting there are enough for everybody
+_GIVE_WAY_A_BURST_S: Final = 0.03
 
 
 @dataclass(eq=False, slots=True)
@@ -77,6 +79,9 @@ class Gate:
         self._waiting: dict[_Waiting, None] = {}  # in the order of their accepts, so of their deadlines
         self._by_address: Counter[str] = Counter()
         self._bytes = 0
+        self._looks_again_at: float | None = None  # where we look away from the listening socket
+        self._burst_ends_at = 0.0
+        self._may_give_way_s = 0.0
         self._stopping = False
         self._wake_up, self._woken = socket.socketpair()
         self._woken.setblocking(False)
@@ -110,15 +115,47 @@ class Gate:
             if isinstance(key.data, _Waiting):
                 self._advance(key.data)
             elif key.fileobj is self._listener:
-                self._accept()
+                self._accept_or_give_way()
+        if self._looks_again_at is not None and self._looks_again_at <= time.monotonic():
+            self._look_again()
         self._expire()
 
     def _patience(self) -> float | None:
+        moments = [] if self._looks_again_at is None else [self._looks_again_at]
         first = next(iter(self._waiting), None)
-        return None if first is None else max(first.deadline - time.monotonic(), 0.01)
+        if first is not None:
+            moments.append(first.deadline)
+        return max(min(moments) - time.monotonic(), 0.001) if moments else None
 
-    def _accept(self) -> None:
-        for _ in range(self._give_way()):
+    def _accept_or_give_way(self) -> None:
+        if self._serving is None:
+            self._accept(_ACCEPTS_AT_ONCE)
+        elif (pause_s := self._take_pause(self._serving() + len(self._waiting))) > 0:
+            self._look_away(pause_s)
+        else:
+            self._accept(1)
+
+    def _take_pause(self, busy: int) -> float:
+        """Say for how long an idler process may go first, and take that off what there is of it in this burst."""
+        now = time.monotonic()
+        if now >= self._burst_ends_at:
+            self._burst_ends_at = now + _BURST_S
+            self._may_give_way_s = _GIVE_WAY_A_BURST_S
+        pause_s = min(busy * _GIVE_WAY_S, _LONGEST_GIVE_WAY_S, self._may_give_way_s)
+        self._may_give_way_s -= pause_s
+        return pause_s
+
+    def _look_away(self, seconds: float) -> None:
+        self._looks_again_at = time.monotonic() + seconds
+        self._selector.unregister(self._listener)
+
+    def _look_again(self) -> None:
+        self._looks_again_at = None
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._accept(1)
+
+    def _accept(self, at_most: int) -> None:
+        for _ in range(at_most):
             try:
                 sock, peer = self._listener.accept()
             except BlockingIOError:
@@ -128,19 +165,12 @@ class Gate:
                 if self._waiting:
                     self._drop(next(iter(self._waiting)), "WAITING_LIMIT")
                 else:
-                    time.sleep(_BREATH_S)
+                    self._look_away(_BREATH_S)
                 return
             try:
                 self._hold(sock, str(peer[0]))
             except OSError:  # gone already
                 sock.close()
-
-    def _give_way(self) -> int:
-        """Say how many connections to accept now, after a moment in which an idler process may have taken them."""
-        if self._serving is None or len(self._waiting) > _FLOOD:
-            return _ACCEPTS_AT_ONCE
-        time.sleep(min((self._serving() + len(self._waiting)) * _GIVE_WAY_S, _LONGEST_GIVE_WAY_S))
-        return 1
 
     def _hold(self, sock: socket.socket, address: str) -> None:
         limits = self._limits
