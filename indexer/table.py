@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,28 +101,29 @@ class Table:
         self.url = url
         self._delta = delta
         self._schema = schema
-        self._storage_options = storage_options
+        self.storage_options = storage_options
 
     @classmethod
     def create(cls, url: str | Path, schema: Any = INSTANCES, storage_options: Mapping[str, Any] | None = None) -> Table:
         """Create the table, empty, or open it when it is there already. Raises IndexerError when neither works."""
         location = str(url)
+        # DeltaTable.is_deltatable would hold the interpreter's lock until the service answers, and stop every other thread.
+        with suppress(UsageError):
+            return cls.open(location, schema, storage_options)
         try:
-            if "://" not in location:
+            if is_remote(location):
+                require_conditional_writes(location, storage_options)
+            elif "://" not in location:
                 Path(location).mkdir(parents=True, exist_ok=True)
-            options = delta_options(location, storage_options)
-            if not DeltaTable.is_deltatable(location, options):
-                if is_remote(location):
-                    require_conditional_writes(location, storage_options)
-                DeltaTable.create(
-                    location,
-                    schema,
-                    mode="ignore",
-                    configuration=_CONFIGURATION,
-                    storage_options=options,
-                    commit_properties=CommitProperties(max_commit_retries=0),  # or the second of two would commit once more
-                    raise_if_key_not_exists=False,
-                )
+            DeltaTable.create(
+                location,
+                schema,
+                mode="ignore",
+                configuration=_CONFIGURATION,
+                storage_options=delta_options(location, storage_options),
+                commit_properties=CommitProperties(max_commit_retries=0),  # or the second of two would commit once more
+                raise_if_key_not_exists=False,
+            )
         except CommitFailedError:
             pass  # another process created it in the same moment
         except (DeltaError, OSError) as exc:
@@ -187,7 +189,7 @@ class Table:
             return []
         try:
             commits = self._delta.history(now - version) if version < now else []
-            options = delta_options(self.url, self._storage_options)
+            options = delta_options(self.url, self.storage_options)
             known = set(DeltaTable(self.url, version=version, storage_options=options).file_uris())
         except (DeltaError, OSError):
             return None
@@ -252,8 +254,8 @@ class Table:
     def write(self, table: pa.Table) -> list[AddAction]:
         """Write rows to files that no commit names yet, once it is known that the log can be relied on."""
         if is_remote(self.url):
-            require_conditional_writes(self.url, self._storage_options)
-        files = ParquetFiles(self.url, self._schema, self._storage_options)
+            require_conditional_writes(self.url, self.storage_options)
+        files = ParquetFiles(self.url, self._schema, self.storage_options)
         return [files.write([table.slice(at, ROWS_A_FILE)]) for at in range(0, table.num_rows, ROWS_A_FILE)]
 
     def overwrite(self, table: Any, numbers: Mapping[str, int] = MappingProxyType({})) -> None:
@@ -269,7 +271,7 @@ class Table:
         ``numbers`` is asked at each attempt. It must name every writer of this table, with 0 for one that the rows know nothing
         of, since what others append meanwhile is replaced too, and has to be appended once more.
         """
-        held = ParquetFiles(other.url, self._schema, other._storage_options)
+        held = ParquetFiles(other.url, self._schema, other.storage_options)
         actions = []
         for path in other.actions().column("path").to_pylist():
             for part in held.read(path, ROWS_A_FILE):

@@ -41,7 +41,7 @@ class Place:
         return optimize(self.url, storage_options=self.options, rows_a_file=rows_a_file).steps
 
     def paths(self) -> list[str]:
-        con = connect(self.url, storage_options=self.options)
+        con = connect(Table.open(self.url, storage_options=self.options))
         try:
             return sorted(row["path"] for row in query(con, "SELECT path FROM received"))
         finally:
@@ -189,6 +189,12 @@ def test_a_commit_whose_answer_is_lost_is_made_once(s3: S3Service, what: str, fa
         assert table.append(rows("1-"), "w", 1) == 6
         assert proxy.faults[fault] == 1
     assert Table.open(url, storage_options=s3.storage_options()).info().rows == 12
+
+
+def test_other_threads_go_on_while_a_table_is_created(s3: S3Service) -> None:
+    with s3_proxy(s3.port) as proxy:  # its threads are this process's, and answer only if the table lets them
+        table = Table.create(s3.url(), storage_options=s3.storage_options(proxy.port))
+        assert (table.version(), proxy.requests["put"] > 0) == (0, True)
 
 
 def test_a_service_that_ignores_conditions_is_refused(moto: S3Service, monkeypatch: pytest.MonkeyPatch) -> None:
