@@ -4,7 +4,8 @@ Until then a stranger costs a socket and the bytes it has sent, both bounded, in
 moment of its accept, and it counts against nobody's association limit. The TLS handshake happens here too, without blocking.
 
 Where several processes accept from one socket, whoever serves more associations lets the others go first: it looks away from the
-socket for a moment, and goes on with all else meanwhile. In a burst of connections that adds up to so much and no more.
+socket for a moment, and goes on with all else meanwhile. In a burst of connections that adds up to so much and no more. A process
+that has no place left looks away for longer, and turns away what is there still, since then nobody else has a place either.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ _BURST_S: Final = 0.3
 _GIVE_WAY_S: Final = 0.001  # for each association that is served here
 _LONGEST_GIVE_WAY_S: Final = 0.01
 _GIVE_WAY_A_BURST_S: Final = 0.03
+_FULL_S: Final = 0.05
+_TURNED_AWAY_AT_ONCE: Final = 8
 
 
 @dataclass(eq=False, slots=True)
@@ -80,6 +83,7 @@ class Gate:
         self._by_address: Counter[str] = Counter()
         self._bytes = 0
         self._looks_again_at: float | None = None  # where we look away from the listening socket
+        self._then_accept = 0
         self._burst_ends_at = 0.0
         self._may_give_way_s = 0.0
         self._stopping = False
@@ -130,10 +134,15 @@ class Gate:
     def _accept_or_give_way(self) -> None:
         if self._serving is None:
             self._accept(_ACCEPTS_AT_ONCE)
+        elif self._is_full():
+            self._look_away(_FULL_S, _TURNED_AWAY_AT_ONCE)
         elif (pause_s := self._take_pause(self._serving() + len(self._waiting))) > 0:
-            self._look_away(pause_s)
+            self._look_away(pause_s, 1)
         else:
             self._accept(1)
+
+    def _is_full(self) -> bool:
+        return self._serving is not None and self._serving() >= self._limits.associations
 
     def _take_pause(self, busy: int) -> float:
         """Say for how long an idler process may go first, and take that off what there is of it in this burst."""
@@ -145,14 +154,18 @@ class Gate:
         self._may_give_way_s -= pause_s
         return pause_s
 
-    def _look_away(self, seconds: float) -> None:
+    def _look_away(self, seconds: float, then_accept: int) -> None:
         self._looks_again_at = time.monotonic() + seconds
+        self._then_accept = then_accept
         self._selector.unregister(self._listener)
 
     def _look_again(self) -> None:
         self._looks_again_at = None
         self._selector.register(self._listener, selectors.EVENT_READ)
-        self._accept(1)
+        if self._is_full() and self._then_accept < _TURNED_AWAY_AT_ONCE:  # it has become so meanwhile
+            self._look_away(_FULL_S, _TURNED_AWAY_AT_ONCE)
+        else:
+            self._accept(self._then_accept)
 
     def _accept(self, at_most: int) -> None:
         for _ in range(at_most):
@@ -165,7 +178,7 @@ class Gate:
                 if self._waiting:
                     self._drop(next(iter(self._waiting)), "WAITING_LIMIT")
                 else:
-                    self._look_away(_BREATH_S)
+                    self._look_away(_BREATH_S, 1)
                 return
             try:
                 self._hold(sock, str(peer[0]))

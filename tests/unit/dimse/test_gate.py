@@ -175,6 +175,44 @@ def test_a_burst_is_shared_out_as_long_as_it_is_given_way_for(listener: socket.s
     assert pauses == pytest.approx([0.001, 0.002, 0.003, 0.004])
 
 
+def test_a_process_without_places_leaves_a_whole_burst_to_those_that_have_some(listener: socket.socket, clock: Clock) -> None:
+    admitted = Admitted()
+    with ExitStack() as stack:
+        stack.enter_context(running(admitted.gate(listener, "full", lambda: LIMITS.associations)))
+        for _ in range(40):
+            stack.enter_context(ask(listener))
+        clock.now += 0.03  # longer than anybody gives way who has places
+        wait_until_seen(clock)
+        assert not admitted.names
+        stack.enter_context(running(admitted.gate(listener, "idle", lambda: 0)))
+        wait_until(lambda: len(admitted.names) == 40)
+    assert admitted.names == ["idle"] * 40
+
+
+def test_a_process_that_fills_up_while_it_gives_way_gives_way_for_longer(listener: socket.socket, clock: Clock) -> None:
+    admitted = Admitted()
+    serving = [3]
+    with running(admitted.gate(listener, "busy", lambda: serving[0])), ask(listener):
+        wait_until_seen(clock)
+        serving[0] = LIMITS.associations
+        clock.now += 0.02
+        wait_until_seen(clock)
+        assert not admitted.names
+        with running(admitted.gate(listener, "idle", lambda: 0)):
+            wait_until(lambda: bool(admitted.names))
+    assert admitted.names == ["idle"]
+
+
+def test_where_nobody_has_places_peers_are_told_so(listener: socket.socket, jumping: Clock) -> None:
+    admitted = Admitted(jumping)  # that is, handed on, so that they can be turned away
+    with ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(ask(listener))
+        stack.enter_context(running(admitted.gate(listener, "full", lambda: LIMITS.associations)))
+        wait_until(lambda: len(admitted.names) == 40)
+    assert admitted.moments[-1] - 1000 < 1
+
+
 def test_a_process_alone_gives_way_to_nobody(listener: socket.socket, jumping: Clock) -> None:
     admitted = Admitted(jumping)
     with ExitStack() as stack:
