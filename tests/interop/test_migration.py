@@ -128,6 +128,52 @@ def test_from_orthanc_to_dcmqrscp(method: Method, place: Place, loaded_orthanc: 
         job.repeat(method)
 
 
+MOST_ROUNDS = 4
+"""More than verify has one object sent again before it counts as refused."""
+
+
+def holders(target: Peer, item: Received) -> list[Path]:
+    """Find the files of dcmqrscp that hold this data set, whatever its own index says."""
+    return [path for path in (target.folder / "db").rglob("*.dcm") if path.read_bytes().endswith(item.data_set)]
+
+
+@pytest.mark.parametrize("place", [LOCAL], indirect=True)
+def test_what_dcmqrscp_acknowledges_and_loses_is_never_called_verified(
+    place: Place, loaded_orthanc: OrthancPeer, tmp_path: Path
+) -> None:
+    """Of what comes over two associations at once it may lose some, or mix two up, whoever sends; here one is lost for sure."""
+    port = free_port()
+    loaded_orthanc.add_modality(f"vna_{port}", title(port), port)
+    with dcmqrscp(tmp_path / "target") as target, migration(place, tmp_path, loaded_orthanc, target, port) as job:
+        inventory(job.ledger, job.source, job.local)
+        job.pull(Method.MOVE)
+        stored = job.stored()
+        at_once = forward(job.archive, job.ledger, job.target, job.local, ForwardOptions(workers=2, first_wait_s=0.05))
+        assert at_once.sent > 100
+        acknowledged = [row for row in job.ledger.outcomes.at_target(job.target.name) if row.forward_state == "sent"]
+        lost = next(row.sop_instance_uid for row in acknowledged if len(holders(target, stored[row.sop_instance_uid])) == 1)
+        holders(target, stored[lost])[0].unlink()
+
+        before: set[str] = set()
+        for number in range(MOST_ROUNDS):
+            found = verify(job.archive, job.ledger, job.target, job.local, VerifyOptions(workers=2, first_wait_s=0.05))
+            assert found.failed == 0
+            states = {row.sop_instance_uid: row.verify_state for row in job.ledger.outcomes.at_target(job.target.name)}
+            verified = {uid for uid, state in states.items() if state == "verified"}
+            assert [uid for uid in verified - before if not holders(target, stored[uid])] == []
+            before = verified
+            if number == 0:
+                assert states[lost] in ("missing", "different")
+            if not found.missing:
+                break
+            assert not found.closed
+            repeated = forward(job.archive, job.ledger, job.target, job.local, ForwardOptions(workers=1, first_wait_s=0.05))
+            assert repeated.failed == 0
+        assert found.missing == 0
+        assert found.closed is (found.different == 0), "what is different waits for a person"
+        assert lost in verified or found.different
+
+
 @pytest.mark.parametrize(
     ("method", "place"), [(Method.MOVE, LOCAL), (Method.GET, LOCAL), (Method.GET, ELSEWHERE)], indirect=["place"]
 )
