@@ -13,10 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from indexer.columns import INSTANCES
+from indexer.errors import IndexerError, UntrustedServiceError
 from indexer.lease import maintaining
+from indexer.table import Table
 from tests.support.crash import KillAt, WatchedOperations, run_and_kill
 from tests.support.instances import make_instance
 from tests.support.objects import send, send_all, wire_object
@@ -149,6 +152,57 @@ def overtaken() -> Iterator[None]:
     with pytest.raises(StoreError, match="another maintainer has taken over") as caught, index_errors():
         yield
     assert caught.value.exit_code == 20
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (IndexerError("the service took too long"), StoreError),
+        (UntrustedServiceError("it overwrites"), RefusedError),
+        (IndexerError("has schema version 99"), StoreError),
+    ],
+)
+def test_an_index_that_cannot_be_opened_is_left_alone(
+    error: IndexerError, raised: type[StoreError | RefusedError], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = place.create()
+    with archive.sink() as sink:
+        send_all(sink, ITEMS)
+    archive.sync_index()
+    before = place.snapshot()
+    genuine = Table.create
+
+    def create(url: Any, *arguments: Any, **options: Any) -> Table:
+        if str(url).startswith("s3://"):
+            raise error
+        return genuine(url, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Table, "create", create)
+        with pytest.raises(raised):
+            archive.rebuild_index()
+    assert place.snapshot() == before
+
+
+@pytest.mark.parametrize("damage", ["zeros", "a gap"])
+def test_an_index_whose_log_is_none_is_made_anew(damage: str, place: Place) -> None:
+    archive = place.create()
+    for item in ITEMS[:3:2]:
+        with archive.sink() as sink:
+            send(sink, item)
+        archive.sync_index()
+    before = archive.query(LOGICAL)
+    log = sorted(name for name in archive.store.list("index/instances/_delta_log") if name.endswith(".json"))
+    if damage == "zeros":
+        archive.store.replace_bytes(bytes(100), log[1])
+    else:
+        fs, path = fsspec.core.url_to_fs(f"{archive.url}/{log[1]}", **place.storage_options)
+        fs.rm(path)
+    with pytest.raises(StoreError):
+        archive.query(LOGICAL)
+    assert archive.rebuild_index() == 2
+    assert archive.query(LOGICAL) == before
+    assert archive.sync_index() == 0
 
 
 class _Watched:

@@ -24,6 +24,7 @@ from vna.archive.address import Address
 from vna.archive.journal import Journal, Segment, read_segment
 from vna.archive.layout import INDEX_INSTANCES, INDEX_OVERLAYS, INDEX_STUDIES, SPOOL
 from vna.archive.manifests import write_manifests
+from vna.archive.placing import exchange_folder, put_in_order, replace_table
 from vna.archive.rows import JournalRow, index_columns
 from vna.errors import ConfigError, LockedError, RefusedError, StoreError, VnaError
 from vna.executors import Workplace
@@ -231,8 +232,9 @@ class Index:
             with store_errors("the index could not be locked"):
                 path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
                 held.enter_context(locks.locked(path))
-            with store_errors("the index could not be put in order"):
-                self._put_in_order()
+            if isinstance(self._store, LocalStore):
+                with store_errors("the index could not be put in order"):
+                    put_in_order(Path(self._instances))
             yield
 
     # -- the journal's side
@@ -271,36 +273,19 @@ class Index:
         return any(self._store.exists(f"{log}/{name}") for name in ("00000000000000000000.json", "_last_checkpoint"))
 
     def _put_in_place(self, fresh: Path, accounted: Mapping[str, int]) -> None:
-        """Put a new table in the place of the old one; a crash in between is made good by :meth:`_put_in_order`."""
-        if not isinstance(self._store, LocalStore):
-            self._replace(Table.open(fresh), accounted)
+        """Put a new table of instances in the place of the old one: by one commit where nothing can be renamed."""
+        if isinstance(self._store, LocalStore):
+            exchange_folder(fresh, Path(self._instances))
             return
-        folder, replaced = Path(self._instances), Path(f"{self._instances}.replaced")
-        if folder.exists():
-            folder.rename(replaced)
-        fresh.rename(folder)
-        shutil.rmtree(replaced, ignore_errors=True)
-
-    def _put_in_order(self) -> None:
-        if not isinstance(self._store, LocalStore):
-            return
-        folder, replaced = Path(self._instances), Path(f"{self._instances}.replaced")
-        if not replaced.exists():
-            return
-        if folder.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-        else:
-            replaced.rename(folder)
-
-    def _replace(self, fresh: Table, accounted: Mapping[str, int]) -> None:
-        """Put the rows of a new table in the place of those where nothing can be renamed: in one commit."""
-        try:
-            table = Table.create(self._instances, storage_options=self._options)
-        except IndexerError:  # damaged beyond reading, so nobody reads it
-            self._remove(self._instances)
-            table = Table.create(self._instances, storage_options=self._options)
         # Segments that others committed meanwhile, and that are not in the new rows, are due once more.
-        table.replace_by(fresh, lambda: {writer: accounted.get(writer, 0) for writer, _ in self._journal.by_writer()})
+        replace_table(
+            self._store,
+            INDEX_INSTANCES,
+            INSTANCES,
+            Table.open(fresh),
+            lambda: {writer: accounted.get(writer, 0) for writer, _ in self._journal.by_writer()},
+            self._options,
+        )
 
     def _remove(self, location: str) -> None:
         if isinstance(self._store, LocalStore):
