@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from vna.archive.stored import read_row
 from vna.archive.unfinished import stands
 from vna.archive.writers import INTENTS, LOCK, claim, read_intents, registration
 from vna.store import SYSTEM, LocalStore, Operations, Store
+from vna.store.locks import release
 from vna.store.operations import APPEND_MODE, store_errors
 from vna.store.spool import SUFFIX
 
@@ -45,8 +46,10 @@ class Recovered:
 def recover(store: Store, workspace: Path, operations: Operations = SYSTEM) -> Recovered:
     """Complete and sweep what dead writers left; the living are not touched. Quick when there is nothing to do."""
     dead = completed = dropped = 0
-    with registration(workspace), store_errors("what an earlier run left could not be completed"):
-        for writer in sorted({*_spooling(workspace), *with_open_segment(workspace / JOURNAL)}):
+    with store_errors("what an earlier run left could not be completed"):
+        with registration(workspace):
+            writers = sorted({*_spooling(workspace), *with_open_segment(workspace / JOURNAL)})
+        for writer in writers:
             with _taken_over(workspace, writer) as is_dead:
                 if is_dead:
                     done, lost = _Recovery(store, workspace, writer, operations).run()
@@ -64,22 +67,34 @@ def _spooling(workspace: Path) -> list[str]:
 
 @contextmanager
 def _taken_over(workspace: Path, writer: str) -> Iterator[bool]:
-    """Hold the locks of a writer; False if it lives. Its lock file and its open segment must both be free."""
-    locks = [workspace / SPOOL / writer / LOCK]
-    locks += [segment.path for segment in segments(workspace / JOURNAL, writer) if segment.is_open]
-    held: list[int] = []
+    """Hold the locks of a dead writer; False if it lives, somebody else has taken it over, or nothing is left of it.
+
+    Only they are held while it is recovered, which takes as long as the store takes: others come and go meanwhile.
+    """
+    with registration(workspace):
+        held = _claimed(workspace, writer)
     try:
-        for path in locks:
-            descriptor = claim(path)
-            if descriptor is not None:
-                held.append(descriptor)
-            elif path.exists():
-                yield False
-                return
-        yield True
+        yield bool(held)
     finally:
         for descriptor in held:
-            os.close(descriptor)
+            release(descriptor)
+
+
+def _claimed(workspace: Path, writer: str) -> list[int]:
+    """Claim the lock file of a writer, made where it died before it had one, and its open segment: both or none."""
+    held: list[int] = []
+    locks = [(workspace / SPOOL / writer / LOCK, True)]
+    locks += [(segment.path, False) for segment in segments(workspace / JOURNAL, writer) if segment.is_open]
+    for path, make in locks:
+        with suppress(FileNotFoundError):
+            descriptor = claim(path, make=make)
+            if descriptor is not None:
+                held.append(descriptor)
+                continue
+            for each in held:
+                release(each)
+            return []
+    return held
 
 
 class _Recovery:
@@ -87,6 +102,7 @@ class _Recovery:
 
     def __init__(self, store: Store, workspace: Path, writer: str, operations: Operations) -> None:
         self._store = store
+        self._workspace = workspace
         self._writer = writer
         self._operations = operations
         self._folder = workspace / JOURNAL
@@ -156,9 +172,10 @@ class _Recovery:
     def _clear(self, parts: list[Path]) -> None:
         for part in parts:
             self._operations.unlink(part)
-        for path in [*self._spool.glob(f"{INTENTS}-*"), self._spool / LOCK]:
-            self._operations.unlink(path)
-        self._operations.remove_folder(self._spool)
+        with registration(self._workspace):  # nobody looks for dead writers meanwhile, and finds half of one
+            for path in [*self._spool.glob(f"{INTENTS}-*"), self._spool / LOCK]:
+                self._operations.unlink(path)
+            self._operations.remove_folder(self._spool)
 
 
 def adopt(segment: Segment, operations: Operations = SYSTEM) -> None:

@@ -7,7 +7,6 @@ forked child does not have it: it must not use its parent's writer.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -68,14 +67,15 @@ def registration(workspace: Path) -> Iterator[None]:
         yield
 
 
-def claim(path: Path) -> int | None:
-    """Take over the lock on a file that a dead writer held; None while the writer lives. The caller closes the descriptor."""
+def claim(path: Path, *, make: bool = False) -> int | None:
+    """Take over the lock on a file that a dead writer held; None while that lives, or another claimed it.
+
+    Raises FileNotFoundError if it is gone; with ``make``, if its folder is. The caller ends it with
+    :func:`vna.store.locks.release`.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0), APPEND_MODE)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        hold(descriptor)
     except BlockingIOError:
         os.close(descriptor)
         return None

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -273,3 +274,40 @@ def test_the_living_are_left_alone(quick: Path) -> None:
         half.write(ITEMS[4].data_set[100:])
         assert half.commit().state == "stored"
     assert len(journal(root)) == 2
+
+
+@pytest.mark.parametrize("has_lock", [True, False])
+def test_writers_come_and_go_while_what_a_dead_one_left_is_published(
+    has_lock: bool, quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before_link = count_operations(one_by_one, quick / "counted").index("link") + 1
+    root = fresh(quick / "a")
+    assert run_and_kill(before_link, lambda operations: one_by_one(root, operations))
+    if not has_lock:
+        for lock in (root / "spool").glob("*/lock"):
+            lock.unlink()
+    archive = Archive.open(str(root))
+    publish, reached, go_on = archive.store.publish, threading.Event(), threading.Event()
+
+    def publish_late(files: Sequence[tuple[Path | str, str]]) -> list[bool]:
+        reached.set()
+        assert go_on.wait(60)
+        return publish(files)
+
+    def come_and_go() -> int:
+        other = Archive.open(str(root))
+        with other.sink() as sink:
+            assert send(sink, ITEMS[4]).state == "stored"
+        return other.sweep().writers
+
+    monkeypatch.setattr(archive.store, "publish", publish_late)
+    with ThreadPoolExecutor(2) as threads:
+        recovering = threads.submit(archive.sweep)
+        try:
+            assert reached.wait(60)
+            assert threads.submit(come_and_go).result(30) == 0, "somebody else completes it already"
+        finally:
+            go_on.set()
+        assert recovering.result(60).completed == 1
+    assert sorted(sha256 for _, sha256, *_ in journal(root)) == sorted([ITEMS[0].sha256, ITEMS[4].sha256])
+    assert leftovers(root) == []
