@@ -179,7 +179,10 @@ class ReceiveService:
                     worker.wait(0)
                     time.sleep(_RESTART_PAUSE_S)
                     workers[number] = self._start(listener)
-                    workers[number].wait_ready()
+                    try:
+                        workers[number].wait_ready()
+                    except StoreError as exc:
+                        log.error("%s", exc)  # it was killed: the next round replaces it
             with self._tell_lock:
                 self._unindexed = 0
             for worker in workers:

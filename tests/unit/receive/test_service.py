@@ -17,9 +17,10 @@ from tests.support.instances import real_image_files
 from tests.support.peers import load
 from vna.archive import Archive
 from vna.archive.receivers import Receiver, announced, running_receiver
-from vna.errors import LockedError, RefusedError
+from vna.errors import LockedError, RefusedError, StoreError
 from vna.model import Local, Node
 from vna.receive import ReceiveOptions, ReceiveService
+from vna.receive.service import _Worker
 
 IMAGES = [image.path for image in real_image_files()][:12]
 
@@ -70,6 +71,30 @@ def test_a_worker_that_dies_is_replaced_and_nothing_acknowledged_is_lost(tmp_pat
         os.kill(child_of(os.getpid()), signal.SIGKILL)
         wait_until(lambda: any(event["event"] == "worker_ended" for event in events))
         wait_until(lambda: all(one.status == 0 for one in load(node(port), IMAGES[6:])))
+    stored = {event["sha256"] for event in events if event["event"] == "stored"}
+    assert stored == {row["sha256"] for row in archive.query("SELECT sha256 FROM instances")}
+
+
+def test_a_worker_that_does_not_come_up_in_the_place_of_another_is_replaced_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive.create(str(tmp_path / "a"))
+    wait_ready = _Worker.wait_ready
+    late: list[_Worker] = []
+
+    def wait_in_vain(worker: _Worker) -> None:
+        if late:
+            wait_ready(worker)
+        else:
+            late.append(worker)
+            worker._process.kill()
+            raise StoreError("an accepting process did not start")
+
+    with running(archive) as (port, events, _):
+        monkeypatch.setattr(_Worker, "wait_ready", wait_in_vain)
+        os.kill(child_of(os.getpid()), signal.SIGKILL)
+        wait_until(lambda: [event["event"] for event in events].count("worker_ended") == 2)
+        wait_until(lambda: all(one.status == 0 for one in load(node(port), IMAGES)))
     stored = {event["sha256"] for event in events if event["event"] == "stored"}
     assert stored == {row["sha256"] for row in archive.query("SELECT sha256 FROM instances")}
 
