@@ -18,6 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
 from botocore.session import Session
 
+from indexer.answers import Answer, answer_of
 from vna.errors import ConfigError, StoreError, StoreFullError
 from vna.store.customer_key import with_customer_key
 
@@ -49,21 +50,6 @@ _WRITE_OPTIONS = frozenset(
         "ExpectedBucketOwner",
     }
 )
-_CREDENTIALS = frozenset(
-    {
-        "AccessDenied",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "InvalidAccessKeyId",
-        "InvalidToken",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-        "TokenRefreshRequired",
-    }
-)
-_FULL = frozenset({"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "EntityTooLarge.Quota"})
-_UNREACHABLE = frozenset({"EndpointConnectionError", "ConnectTimeoutError"})
-_AGAIN = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling", "TooManyRequests"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,31 +63,6 @@ class Retry:
     def pause(self, attempt: int) -> None:
         """Wait after the ``attempt``-th failure, counted from 1."""
         time.sleep(random.uniform(0, min(self.longest_wait_s, self.first_wait_s * 2**attempt)))  # noqa: S311 - jitter
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a failed request said: the HTTP status (0 if none came) and the service's code or the kind of failure."""
-
-    status: int
-    code: str
-
-    @property
-    def is_conflict(self) -> bool:
-        """Whether something stands there already (the condition was not met)."""
-        return self.status == 412 or self.code == "PreconditionFailed"
-
-    @property
-    def is_missing(self) -> bool:
-        """Whether there is no such object."""
-        return self.code in ("NoSuchKey", "404", "NotFound") or (self.status == 404 and self.code != "NoSuchBucket")
-
-    @property
-    def is_transient(self) -> bool:
-        """Whether the same request may succeed later; whether it was applied is not known then."""
-        if self.code in _FULL or self.status == 501:
-            return False
-        return self.status == 0 or self.status in (408, 409, 429) or self.status >= 500 or self.code in _AGAIN
 
 
 @dataclass(frozen=True)
@@ -191,27 +152,18 @@ def _config(given: Mapping[str, Any], *, path_style: bool) -> Config:
     return Config(**{**settings, **dict(given), "retries": settings["retries"]})
 
 
-def answer_of(exc: Exception) -> Answer:
-    """Tell what a failed request said."""
-    if isinstance(exc, ClientError):
-        response: Mapping[str, Any] = exc.response
-        status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
-        return Answer(status, str(response.get("Error", {}).get("Code") or status))
-    return Answer(0, type(exc).__name__)
-
-
 def failure(what: str, answer: Answer, bucket: str) -> StoreError:
     """Make the store's error of what a failed request said."""
-    said = answer.code if not answer.status else f"{answer.code} ({answer.status})"
-    if answer.code in _FULL or answer.status == 507:
+    said = str(answer)
+    if answer.is_full:
         return StoreFullError(f"{what}: {said}", hint="raise the quota, then run the command again; nothing was acknowledged")
-    if answer.code == "NoSuchBucket":
+    if answer.is_without_bucket:
         return StoreError(f"{what}: there is no bucket {bucket}", hint="create the bucket, or name another one")
-    if answer.code in _CREDENTIALS or answer.status in (401, 403):
+    if answer.is_refusal:
         return StoreError(
             f"{what}: {said}",
             hint="the credentials are refused or have expired: renew them, and allow s3:GetObject, PutObject and ListBucket",
         )
-    if answer.code in _UNREACHABLE:
+    if answer.is_unreachable:
         return StoreError(f"{what}: {said}", hint="does the service run, and is endpoint_url right?")
     return StoreError(f"{what}: {said}", hint="nothing was acknowledged; the same command goes on" if answer.is_transient else "")

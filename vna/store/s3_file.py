@@ -8,8 +8,9 @@ from typing import Any, BinaryIO, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from indexer.answers import answer_of
 from vna.errors import StoreError
-from vna.store.s3_client import Connection, answer_of, failure
+from vna.store.s3_client import Connection, failure
 
 log = logging.getLogger(__name__)
 

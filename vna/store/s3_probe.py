@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from indexer.answers import Answer, answer_of
 from vna.errors import RefusedError, StoreError
-from vna.store.s3_client import Answer, Connection, MissingError, answer_of
+from vna.store.s3_client import Connection, MissingError
 from vna.store.s3_put import TOKEN, Capabilities
 
 _RACERS = 8
@@ -168,7 +169,7 @@ class _Probe:
                 )
             except ClientError as exc:
                 answer = answer_of(exc)
-                if answer.status in (401, 403) or answer.code == "NoSuchBucket" or (answer.is_transient and answer.status != 409):
+                if answer.status in (401, 403) or answer.is_without_bucket or (answer.is_transient and answer.status != 409):
                     raise
                 return answer
             return None

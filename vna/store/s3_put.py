@@ -20,9 +20,10 @@ from typing import Any, BinaryIO
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from indexer.answers import answer_of
 from vna.errors import DigestMismatchError, StoreError
 from vna.store.operations import store_errors
-from vna.store.s3_client import Connection, MissingError, answer_of, failure
+from vna.store.s3_client import Connection, MissingError, failure
 from vna.store.s3_file import open_object
 
 log = logging.getLogger(__name__)
