@@ -17,6 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
 from botocore.session import Session
 
+from indexer.answers import Answer, answer_of
 from indexer.errors import IndexerError, UsageError
 from indexer.found import Found, moment
 
@@ -32,8 +33,7 @@ _OPTIONS = {
     "token": "aws_session_token",
     "endpoint_url": "endpoint_url",
 }
-_AGAIN = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling", "TooManyRequests"})
-_OF_THE_OBJECT = frozenset({"InvalidObjectState"})  # it lies in an archive class, and must be restored first
+_RENEW = "the credentials are refused or have expired: renew them, and allow s3:GetObject and ListBucket"
 _T = TypeVar("_T")
 
 
@@ -62,10 +62,7 @@ class Bucket:
         own = f"s3://{table_url.partition('://')[2]}".removeprefix(f"s3://{self.name}/").strip("/") + "/"
         following: dict[str, str] = {}
         while True:
-            page = self.ask(
-                "the bucket could not be listed",
-                lambda: self._client.list_objects_v2(Bucket=self.name, Prefix=self._root, **following),  # noqa: B023
-            )
+            page = self._page(following)
             for each in page.get("Contents", ()):
                 key = str(each["Key"])
                 if not key.endswith("/") and not key.startswith(own):
@@ -74,6 +71,18 @@ class Bucket:
             if not page.get("IsTruncated"):
                 return
             following = {"ContinuationToken": str(page["NextContinuationToken"])}
+
+    def _page(self, following: Mapping[str, str]) -> Mapping[str, Any]:
+        what = "the bucket could not be listed"
+
+        def page() -> Mapping[str, Any]:
+            answer: Mapping[str, Any] = self._client.list_objects_v2(Bucket=self.name, Prefix=self._root, **following)
+            return answer
+
+        try:
+            return self.ask(what, page)
+        except PermissionError as exc:
+            raise IndexerError(f"{what}: {exc.strerror}", hint=_RENEW) from exc
 
     def read(self, name: bytes, start: int, length: int, etag: str = "") -> tuple[bytes, Mapping[str, Any]]:
         """Read a range of an object; gives what there is of it, and the answer's head.
@@ -89,7 +98,7 @@ class Bucket:
             try:
                 answer = self._client.get_object(**arguments, Range=f"bytes={start}-{start + length - 1}")
             except ClientError as exc:
-                if exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 416:
+                if answer_of(exc).status != 416:
                     raise
                 answer = self._client.get_object(**arguments)  # an object without bytes has no range
                 length_now = int(answer["ContentLength"])
@@ -117,27 +126,25 @@ class Bucket:
         try:
             return request()
         except ClientError as exc:
-            raise self._meaning(what, exc) from exc
+            raise self._meaning(what, answer_of(exc)) from exc
         except (NoCredentialsError, PartialCredentialsError) as exc:
             raise _no_credentials() from exc
         except (BotoCoreError, OSError) as exc:
             raise _PassingError(type(exc).__name__) from exc
 
-    def _meaning(self, what: str, exc: ClientError) -> Exception:
-        status = int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
-        code = str(exc.response.get("Error", {}).get("Code") or status)
-        if status == 412:
+    def _meaning(self, what: str, answer: Answer) -> Exception:
+        """Make the error of an answer: of this object alone (OSError, ChangedError), of this moment, or of everything."""
+        if answer.is_conflict:
             return ChangedError()
-        if code == "NoSuchBucket":
+        if answer.is_without_bucket:
             return UsageError(f"there is no bucket {self.name}")
-        if status == 404:
+        if answer.is_missing:
             return FileNotFoundError(errno.ENOENT, "there is no such object")
-        if status >= 500 or status in (0, 408, 429) or code in _AGAIN:
-            return _PassingError(f"{code} ({status})")
-        if status in (401, 403) and code not in _OF_THE_OBJECT:
-            hint = "the credentials are refused or have expired: renew them, and allow s3:GetObject and ListBucket"
-            return IndexerError(f"{what}: {code} ({status})", hint=hint)
-        return PermissionError(errno.EACCES, code)
+        if answer.is_transient or answer.status >= 500:
+            return _PassingError(str(answer))
+        if answer.is_of_credentials:
+            return IndexerError(f"{what}: {answer}", hint=_RENEW)
+        return PermissionError(errno.EACCES, answer.code)
 
 
 class _PassingError(Exception):

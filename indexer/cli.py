@@ -76,7 +76,9 @@ def scan(path: str, table: str, workers: int | None, digest: bool, endpoint_url:
     )
     if result.gone:
         click.echo(f"{result.gone} files were gone before they could be scanned.")
-    if not result.added and not result.changed:
+    if result.unread:
+        click.echo(f"{result.unread} files have changed and could not be read; the table keeps their earlier rows.")
+    if not (result.added or result.changed or result.unread):
         click.echo("Nothing to do: the table holds all of them.")
     for code, count in result.codes.most_common():
         click.echo(f"  {code:<24}{count:>8}")

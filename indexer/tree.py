@@ -33,6 +33,7 @@ ROWS_A_COMMIT = 20_000
 COMMIT_AFTER_S = 30.0
 """Rows wait for a commit until there are so many of them, or for so long."""
 
+_UNREADABLE = ("UNREADABLE",)
 _LARGEST_BATCH = 500
 _SMALLEST_BATCH = 20
 _BATCHES_A_WORKER = 8
@@ -59,7 +60,8 @@ class TreeResult:
     """What indexing a tree came to: of the files found, some are known already, and some are gone before they could be scanned.
 
     ``added`` and ``changed`` count the rows written, the latter in the place of those of earlier versions; ``flagged``,
-    ``quarantined``, ``bytes`` (the files' sizes) and ``codes`` speak of these rows.
+    ``quarantined``, ``bytes`` (the files' sizes) and ``codes`` speak of these rows. ``unread`` counts files that changed and could
+    not be read, whose earlier rows stay.
     """
 
     table: str
@@ -68,6 +70,7 @@ class TreeResult:
     changed: int = 0
     known: int = 0
     gone: int = 0
+    unread: int = 0
     flagged: int = 0
     quarantined: int = 0
     bytes: int = 0
@@ -76,7 +79,7 @@ class TreeResult:
 
     def as_json(self) -> dict[str, Any]:
         """Give the object that ``--json`` prints."""
-        names = ("table", "found", "added", "changed", "known", "gone", "flagged", "quarantined", "bytes")
+        names = ("table", "found", "added", "changed", "known", "gone", "unread", "flagged", "quarantined", "bytes")
         made = {name: getattr(self, name) for name in names}
         return {**made, "seconds": round(self.seconds, 3), "codes": dict(sorted(self.codes.items()))}
 
@@ -104,7 +107,8 @@ def index_tree(
 
     Rows have the path relative to ``root``, ``root`` itself as their source, and as ``received_at`` when the file was last
     modified. A file that the table holds with this size and time is left alone, so that an interrupted run is simply repeated;
-    one that changed gets its new row in the place of the old one, in one commit. Rows of files that are gone stay.
+    one that changed gets its new row in the place of the old one, in one commit. Rows of files that are gone stay, and so do those of
+    files that changed and cannot be read.
     ``storage_options`` are s3fs's, for root and table alike. Raises UsageError when there is no such folder or bucket,
     IndexerError when service or table fail; what was scanned until then is committed.
     """
@@ -165,6 +169,9 @@ class _Writer:
         changed = {each.name for each in batch if each.is_changed}
         self._result.gone += len(batch) - len(rows)
         for name, row in rows:
+            if name in changed and row["codes"] == _UNREADABLE:
+                self._result.unread += 1  # what may be read again tomorrow takes no row away, and stays due
+                continue
             (self._changed if name in changed else self._new).append(row)
             _count(self._result, row)
         waiting = len(self._new) + len(self._changed)

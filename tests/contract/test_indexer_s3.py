@@ -185,6 +185,43 @@ def test_credentials_that_expire_end_the_run_keep_what_was_scanned_and_stand_now
     assert secret not in f"{raised.value} {raised.value.hint} {caplog.text}"
 
 
+@pytest.mark.parametrize("fault", [Fault.EXPIRED_AS_AWS_SAYS, Fault.EXPIRED])
+def test_credentials_that_expire_take_no_row_away(s3: S3Service, proxy: S3Proxy, tmp_path: Path, fault: Fault) -> None:
+    url, table, options = s3.url(), tmp_path / "t", s3.storage_options(proxy.port)
+    put_all(s3, url, small(8))
+    index_tree(url, str(table), storage_options=options)
+    before = rows_of(table)
+    put_all(s3, url, small(10))  # eight of them changed
+    proxy.decide = lambda request: fault if request.operation == "get" else Fault.NONE
+    with pytest.raises(IndexerError, match="ExpiredToken"):
+        index_tree(url, str(table), storage_options=options)
+    assert rows_of(table) == before
+
+
+def test_an_object_that_is_denied_gets_a_row_that_says_so_and_is_tried_again(
+    s3: S3Service, proxy: S3Proxy, tmp_path: Path
+) -> None:
+    url, table, options = s3.url(), str(tmp_path / "t"), s3.storage_options(proxy.port)
+    put_all(s3, url, {"a": good(), "b": good(), "c": good()})
+    proxy.decide = lambda request: Fault.DENIED if request.path.endswith("/b") else Fault.NONE
+    first = index_tree(url, table, storage_options=options)
+    assert (first.added, first.quarantined, dict(first.codes)) == (3, 1, {"UNREADABLE": 1})
+    assert [row["codes"] for row in rows_of(table, ["path", "codes"])] == [None, "UNREADABLE", None]
+    second = index_tree(url, table, storage_options=options)
+    assert (second.known, second.changed, second.unread) == (2, 0, 1)
+    proxy.decide = lambda request: Fault.NONE
+    third = index_tree(url, table, storage_options=options)
+    assert (third.known, third.changed, third.unread) == (2, 1, 0)
+    put_all(s3, url, {"a": good() + bytes(8), "b": good() + bytes(8)})
+    before = rows_of(table)
+    proxy.decide = lambda request: Fault.DENIED if request.operation == "get" else Fault.NONE
+    assert index_tree(url, table, storage_options=options).unread == 2
+    assert rows_of(table) == before, "what is denied for now takes no good row away"
+    proxy.decide = lambda request: Fault.DENIED if request.operation == "list" else Fault.NONE
+    with pytest.raises(IndexerError, match="AccessDenied"):
+        index_tree(url, table, storage_options=options)
+
+
 def test_table_and_objects_in_one_bucket_by_the_command_with_credentials_of_the_environment(seaweedfs: S3Service) -> None:
     url, files = seaweedfs.url(), small(5)
     put_all(seaweedfs, url, files)

@@ -34,6 +34,8 @@ class Fault(StrEnum):
     SHORT_AND_FITTING = "half of the body, with a length that fits"
     EMPTY_LIST = "a list of nothing"
     EXPIRED = "403 ExpiredToken"
+    EXPIRED_AS_AWS_SAYS = "400 ExpiredToken"
+    DENIED = "403 AccessDenied"
     FULL = "507 with QuotaExceeded"
     IGNORE_CONDITION = "applied without its condition"
     IGNORE_METADATA = "applied without its metadata"
@@ -49,6 +51,8 @@ _ERRORS = {
     Fault.SLOW_DOWN: (503, "SlowDown"),
     Fault.CONFLICT: (409, "ConditionalRequestConflict"),
     Fault.EXPIRED: (403, "ExpiredToken"),
+    Fault.EXPIRED_AS_AWS_SAYS: (400, "ExpiredToken"),
+    Fault.DENIED: (403, "AccessDenied"),
     Fault.FULL: (507, "QuotaExceeded"),
 }
 
