@@ -3,8 +3,8 @@
 Nouns: workplace (which of them), pool (an open workplace), batch (the items that one task works on), once (what all tasks of a
 run share).
 
-Workers read and never write: they find the archive by its URL, and what they find out comes back as their results. A task may run
-twice, since a worker may die of it, or be lost.
+Workers never write to the archive: they find it by its URL, and what they find out comes back as their results. A task may run
+twice, since a worker may die of it, or be lost; one that writes files elsewhere must do the same then.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +10,19 @@ from pathlib import Path
 import pytest
 
 from tests.support.clusters import dask_cluster, squares
+from tests.support.instances import make_instance, write_instance
 from tests.support.objects import send, wire_object
 from tests.support.s3 import S3Service
+from tests.unit.deid.deadly import WRITING, DeadlySource
+from tests.unit.deid.folder import FileSource
+from tests.unit.deid.test_run import options as deid_options
+from tests.unit.deid.test_run import tree
 from tests.unit.scrub.rot import content, copied, cut_off, filled, flip_bit, objects, overwrite, swap
 from vna import executors
 from vna.archive import Archive
 from vna.cli import run as vna
+from vna.deid.run import run as deid
+from vna.deid.values import Key
 from vna.errors import ClusterError, StoreError
 from vna.executors import Workplace, spread
 from vna.ledger import Ledger
@@ -111,6 +119,20 @@ def test_workers_reach_an_archive_in_a_bucket(cluster: str, moto: S3Service, tmp
         found = scrub(archive, ledger, ScrubOptions(cluster=cluster))
         assert (found.objects, found.findings) == (4, ())
         assert validate(archive, ledger, ValidateOptions(cluster=cluster)).validated == 4
+
+
+def test_a_cohort_has_the_same_bytes_and_an_object_that_kills_its_worker_is_held(cluster: str, tmp_path: Path) -> None:
+    paths = tuple(
+        str(write_instance(tmp_path / "in" / f"{number}.dcm", make_instance(InstanceNumber=number))) for number in range(1, 41)
+    )
+    key, there = Key(b"a key for tests, 32 bytes long.."), tmp_path / "there"
+    deid(FileSource(paths), deid_options(key, tmp_path / "here"))
+    deadly = DeadlySource(paths, paths[20], WRITING, there, os.getpid())
+    result = deid(deadly, deid_options(key, there, cluster=cluster))
+    assert (result.written, result.held) == (39, {"CRASHED": 1})
+    assert tree(there).keys() < tree(tmp_path / "here").keys()
+    assert deid(FileSource(paths), deid_options(key, there, cluster=cluster)).resumed == 39
+    assert tree(there) == tree(tmp_path / "here")
 
 
 def test_a_worker_that_does_not_find_the_archive_is_told_rather_than_believed(

@@ -163,9 +163,11 @@ class Cohort:
     def publish(self, plan: Plan, results: Sequence[Result]) -> tuple[Path, Path]:
         """Write manifest, report and crosswalk, each whole or not at all, and end the run. Gives the first two's paths.
 
-        What earlier runs of the same recipe and key put into the cohort stays in its manifest.
+        What earlier runs of the same recipe and key put into the cohort stays in its manifest. A file that the manifest does not
+        name goes: a worker that died left it, and it was never audited.
         """
         ordered = sorted([*results, *self._earlier.values()], key=lambda result: (result.sop_instance_uid, result.source_key))
+        self._sweep({result.path for result in ordered if result.state == "written"})
         if self.crosswalk is not None:
             _write_crosswalk(self.crosswalk, plan, results)
         _write_parquet(self.root / MANIFEST, [self._manifest_row(result) for result in ordered])
@@ -174,6 +176,11 @@ class Cohort:
         if self.crosswalk is not None:
             (self.crosswalk / PROGRESS).unlink(missing_ok=True)
         return self.root / MANIFEST, self.root / REPORT
+
+    def _sweep(self, named: set[str]) -> None:
+        for path in self.root.rglob("*"):
+            if path.suffix in (".dcm", ".part") and path.relative_to(self.root).as_posix() not in named:
+                path.unlink()
 
     def _manifest_row(self, result: Result) -> dict[str, Any]:
         row = {name: value for name, value in asdict(result).items() if name != "uids"}

@@ -35,6 +35,7 @@ HOLDS: dict[str, tuple[str, str]] = {
     "PIXELS_LAYOUT": ("the pixels' layout is none that can be cleaned", "PS3.15 E.3.1"),
     "AUDIT": ("the audit found a known identifier in the output, which was withdrawn", "PS3.15 E.1.1"),
     "UNREADABLE": ("the object could not be read from the archive", ""),
+    "CRASHED": ("the worker process died of the object, and again when it had no other", ""),
     "FAILED": ("an unforeseen error, which is a defect; the log tells where", ""),
 }
 """Code -> what it means, and where the Standard speaks of it."""

@@ -7,7 +7,7 @@ again. The same key, recipe and objects give the same files, whatever the number
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,12 @@ from vna.deid.recipe import Recipe
 from vna.deid.source import Source
 from vna.deid.table import Profile
 from vna.deid.values import Key
-from vna.deid.work import Job, Result, Worker, audit_chunk, make_chunk
+from vna.deid.work import Job, Output, Result, Worker, audit_chunk, make_chunk
 from vna.errors import RefusedError
-from vna.executors import Once, Pool, Workplace, opened
+from vna.executors import Once, Workplace, spread
 from vna.model import Progress, Report, silent
 
 _CHUNK = 32
-_WAITING_CHUNKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +75,10 @@ class DeidResult:
 def run(source: Source, options: DeidOptions, report: Report = silent) -> DeidResult:
     """De-identify what ``source`` selects into the cohort ``options.target``, in processes or on a Dask cluster.
 
-    A cluster's workers must reach the archive and the cohort by the same paths. Raises RefusedError when the cohort was made with
-    another recipe or key, or when the audit finds a known identifier in an output: such outputs are withdrawn, and no manifest is
-    written. Raises ClusterError where no cluster answers, or it is lost.
+    A cluster's workers must reach the archive and the cohort by the same paths. An object of which a worker dies alone too is
+    held; so is one of whose output the auditing worker dies. Raises RefusedError when the cohort was made with another recipe or
+    key, or when the audit finds a known identifier in an output: such outputs are withdrawn, and no manifest is written. Raises
+    ClusterError where no cluster answers, or it is lost.
     """
     plan = make_plan(source.rows(), options.key, retain_uids=Profile.RETAIN_UIDS in options.recipe.actions.options)
     job = Job(
@@ -89,69 +89,84 @@ def run(source: Source, options: DeidOptions, report: Report = silent) -> DeidRe
         None if options.dry_run else options.target,
         options.crosswalk is not None,
     )
-    # Starting a process costs more than a chunk of objects takes.
-    workers = max(1, min(options.workers, -(-len(plan.tasks) // _CHUNK)))
-    with opened(Workplace(workers, options.cluster)) as pool:
-        if options.dry_run:
-            results = list(_make(pool, job, plan.tasks, report))
-            return _result(results, options, 0, "", "")
-        with Cohort.claim(options.target, options.recipe, options.key, options.crosswalk) as cohort:
-            done = cohort.finished(plan)
-            for result in _make(pool, job, [task for task in plan.tasks if task.source_key not in done], report):
-                cohort.record(result)
-                done[result.source_key] = result
-            results = [done[task.source_key] for task in plan.tasks]
-            leaks = _audit(pool, job, plan, results, report)
-            if leaks:
-                _withdraw(cohort, leaks, results)
-            manifest, report_path = cohort.publish(plan, results)
-            return _result(results, options, cohort.resumed, str(manifest), str(report_path))
+    place = _place(options, len(plan.tasks))
+    if options.dry_run:
+        return _result(list(_make(place, job, plan.tasks, report)), options, 0, "", "")
+    with Cohort.claim(options.target, options.recipe, options.key, options.crosswalk) as cohort:
+        done = cohort.finished(plan)
+        for result in _make(place, job, [task for task in plan.tasks if task.source_key not in done], report):
+            cohort.record(result)
+            done[result.source_key] = result
+        results = [done[task.source_key] for task in plan.tasks]
+        leaks, unaudited = _audit(place, job, plan, results, report)
+        _withdraw(cohort, unaudited, "CRASHED", results)
+        if leaks:
+            _withdraw(cohort, {source_key for source_key, _, _ in leaks}, "AUDIT", results)
+            raise _refused(leaks)
+        manifest, report_path = cohort.publish(plan, results)
+        return _result(results, options, cohort.resumed, str(manifest), str(report_path))
+
+
+def _place(options: DeidOptions, objects: int) -> Workplace:
+    """Choose no more workers than there are chunks, but at least two of several: this process would die of an object too."""
+    workers = min(options.workers, max(2, -(-objects // _CHUNK)))
+    return Workplace(workers, options.cluster)
 
 
 def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (items[at : at + _CHUNK] for at in range(0, len(items), _CHUNK))
 
 
-def _make(pool: Pool, job: Job, tasks: Sequence[Task], report: Report) -> Iterator[Result]:
-    """De-identify in the pool and give results as they come."""
+def _make(place: Workplace, job: Job, tasks: Sequence[Task], report: Report) -> Iterator[Result]:
+    """De-identify wherever the work is done, and give results as they come."""
     done = moved = 0
     sizes = {task.source_key: task.size for task in tasks}
-    for results in _in_pool(pool, make_chunk, job, tasks):
+
+    def died(task: Task) -> list[Result]:
+        return [Result(task.source_key, "held", "CRASHED")]
+
+    for results in spread(partial(make_chunk, Once(partial(Worker, job))), _chunks(tasks), place, died):
         for result in results:
             done, moved = done + 1, moved + sizes[result.source_key]
             yield result
         report(Progress("de-identify", done, len(tasks), "instances", moved))
 
 
-def _audit(pool: Pool, job: Job, plan: Plan, results: Sequence[Result], report: Report) -> list[tuple[str, str, str]]:
+def _audit(
+    place: Workplace, job: Job, plan: Plan, results: Sequence[Result], report: Report
+) -> tuple[list[tuple[str, str, str]], set[str]]:
+    """Give what the audit found, and the source keys of the outputs of which its worker died."""
     outputs = [(result.source_key, result.path, plan.known[result.source_key]) for result in results if result.state == "written"]
     leaks: list[tuple[str, str, str]] = []
+    unaudited: set[str] = set()
     done = 0
-    for found in _in_pool(pool, audit_chunk, job, outputs):
-        leaks += found
-        done = min(len(outputs), done + _CHUNK)
+
+    def died(output: Output) -> list[list[tuple[str, str, str]]]:
+        unaudited.add(output[0])
+        return [[]]
+
+    for found in spread(partial(audit_chunk, Once(partial(Worker, job))), _chunks(outputs), place, died):
+        leaks += [leak for each in found for leak in each]
+        done += len(found)
         report(Progress("audit", done, len(outputs), "instances"))
-    return sorted(leaks)
+    return sorted(leaks), unaudited
 
 
-def _in_pool(pool: Pool, function: Callable[..., Any], job: Job, items: Sequence[Any]) -> Iterator[Any]:
-    """Keep a few chunks a worker waiting, so that memory does not grow with the selection."""
-    call = partial(function, Once(partial(Worker, job)))
-    for _, future in pool.run(call, _chunks(items), ahead=_WAITING_CHUNKS):
-        yield future.result()
-
-
-def _withdraw(cohort: Cohort, leaks: list[tuple[str, str, str]], results: list[Result]) -> None:
-    leaking = {source_key for source_key, _, _ in leaks}
+def _withdraw(cohort: Cohort, source_keys: Collection[str], code: str, results: list[Result]) -> None:
+    """Take outputs back, and hold their objects."""
     for number, result in enumerate(results):
-        if result.source_key in leaking:
+        if result.source_key in source_keys:
             cohort.withdraw(result)
-            results[number] = replace(result, state="held", code="AUDIT", path="", size=0, sha256="")
+            results[number] = replace(result, state="held", code=code, path="", size=0, sha256="")
             cohort.record(results[number])
+
+
+def _refused(leaks: Sequence[tuple[str, str, str]]) -> RefusedError:
     places = Counter(f"{kind} in {where}" for _, kind, where in leaks)
     listed = "; ".join(f"{place} ({count})" for place, count in places.most_common(8))
-    raise RefusedError(
-        f"the audit found identifiers in {len(leaking)} outputs, which were withdrawn: {listed}",
+    outputs = len({source_key for source_key, _, _ in leaks})
+    return RefusedError(
+        f"the audit found identifiers in {outputs} outputs, which were withdrawn: {listed}",
         hint="remove these attributes by a line of the recipe (REMOVE ...), or leave these objects out by --where",
     )
 

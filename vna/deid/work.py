@@ -121,13 +121,17 @@ def make_chunk(worker: Callable[[], Worker], tasks: Sequence[Task]) -> list[Resu
     return [here.make(task) for task in tasks]
 
 
-def audit_chunk(worker: Callable[[], Worker], outputs: Sequence[tuple[str, str, Known]]) -> list[tuple[str, str, str]]:
-    """Audit a chunk of outputs (source key, path, what is known): (source key, kind, where) for each leak."""
+Output = tuple[str, str, Known]
+"""What is audited: the source key, the path in the cohort, and what is known of the patient."""
+
+
+def audit_chunk(worker: Callable[[], Worker], outputs: Sequence[Output]) -> list[list[tuple[str, str, str]]]:
+    """Audit a chunk of outputs; give (source key, kind, where) for each leak of each output."""
     job = worker().job
     assert job.target is not None
     dates_retained = bool(job.recipe.actions.options & {Profile.RETAIN_FULL_DATES, Profile.RETAIN_MODIFIED_DATES})
-    leaks = []
+    found = []
     for source_key, path, known in outputs:
-        content = (job.target / path).read_bytes()
-        leaks += [(source_key, leak.kind, leak.where) for leak in audit_bytes(content, known, dates_retained=dates_retained)]
-    return leaks
+        leaks = audit_bytes((job.target / path).read_bytes(), known, dates_retained=dates_retained)
+        found.append([(source_key, leak.kind, leak.where) for leak in leaks])
+    return found

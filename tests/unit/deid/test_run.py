@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ import pydicom
 import pytest
 
 from tests.support.instances import make_instance, real_image_files, write_instance
+from tests.unit.deid.deadly import WRITING, WRITTEN, DeadlyFolder, DeadlySource
 from tests.unit.deid.folder import FileSource
 from vna.deid.cohort import MANIFEST, PROGRESS, REPORT
 from vna.deid.pixels import PixelPolicy
@@ -240,3 +242,37 @@ def test_a_release_lets_an_image_go_and_says_so(studies: FileSource, key: Key, t
     result = run(studies, options(key, tmp_path / "out", policy=PixelPolicy((), frozenset((released,)))))
     assert result.written == 5
     assert sum(row["released"] for row in pq.read_table(result.manifest).to_pylist()) == 1
+
+
+@pytest.mark.parametrize("when", [WRITING, WRITTEN])
+def test_an_object_that_kills_its_worker_is_held_and_every_other_is_written(
+    studies: FileSource, key: Key, tmp_path: Path, when: str
+) -> None:
+    out = tmp_path / "out"
+    deadly = DeadlySource(studies.paths, studies.paths[1], when, out, os.getpid())
+    result = run(deadly, options(key, out, workers=2))
+    assert (result.instances, result.written, result.held) == (6, 3, {"CRASHED": 1, "PIXELS_CLASS": 2})
+    named = {row["path"] for row in pq.read_table(result.manifest).to_pylist() if row["path"]}
+    assert set(tree(out)) == {*named, MANIFEST, REPORT}, "nothing that was not audited stays"
+    assert json.loads(Path(result.report).read_text())["held"][0]["code"] == "CRASHED"
+    assert run(studies, options(key, out)).resumed == 3
+    run(studies, options(key, tmp_path / "whole"))
+    assert tree(out) == tree(tmp_path / "whole")
+
+
+def test_a_dry_run_tells_an_object_that_kills_its_worker(studies: FileSource, key: Key, tmp_path: Path) -> None:
+    deadly = DeadlySource(studies.paths, studies.paths[1], WRITTEN, tmp_path / "out", os.getpid())
+    result = run(deadly, options(key, tmp_path / "out", workers=2, dry_run=True))
+    assert (result.written, result.held) == (3, {"CRASHED": 1, "PIXELS_CLASS": 2})
+
+
+def test_an_output_of_which_the_auditing_worker_dies_is_withdrawn(studies: FileSource, key: Key, tmp_path: Path) -> None:
+    run(studies, options(key, tmp_path / "before"))
+    unaudited = next(name for name in tree(tmp_path / "before") if name.endswith(".dcm"))
+    (tmp_path / "deadly").write_text(f"{unaudited} {os.getpid()}")
+    result = run(studies, options(key, DeadlyFolder(tmp_path / "out"), workers=2))
+    assert (result.written, result.held) == (3, {"CRASHED": 1, "PIXELS_CLASS": 2})
+    assert unaudited not in tree(tmp_path / "out")
+    again = run(studies, options(key, tmp_path / "out"))
+    assert (again.written, again.resumed) == (4, 3)
+    assert tree(tmp_path / "out") == tree(tmp_path / "before")
