@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 ASSOCIATE_BYTES: Final = 1 << 20
@@ -20,6 +20,8 @@ COMMAND_BYTES: Final = 64 << 10
 IDENTIFIER_BYTES: Final = 16 << 20
 """The longest identifier of a response that is read into memory; a Failed SOP Instance UID List of 200,000 fits."""
 
+LEAST_SHARE: Final = 8
+"""The least of half-open connections, and of one address' connections of either kind, that a share of the limits grants."""
 
 MIN_RATE: Final = 1024
 """The least bytes a second of a data set that is taken for alive."""
@@ -49,3 +51,22 @@ class ScpLimits:
     min_rate_after_s: float = 60
     window: int = 8
     drain_s: float = 30
+
+    def share(self, processes: int) -> ScpLimits:
+        """Return what each of so many processes at one port may grant, so that together they grant what these limits say.
+
+        Parts are rounded up. None is less than :data:`LEAST_SHARE` where a smaller one would hinder honest peers, and half-open
+        connections may always hold two whole requests.
+        """
+
+        def part(whole: int, least: int = 1) -> int:
+            return max(-(-whole // processes), min(whole, least))
+
+        return replace(
+            self,
+            associations=part(self.associations),
+            associations_per_address=part(self.associations_per_address, LEAST_SHARE),
+            waiting=part(self.waiting, LEAST_SHARE),
+            waiting_per_address=part(self.waiting_per_address, LEAST_SHARE),
+            waiting_bytes=part(self.waiting_bytes, 2 * ASSOCIATE_BYTES),
+        )

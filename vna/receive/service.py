@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from vna.archive.receivers import Receiver, announced
 from vna.dimse import tls
 from vna.dimse.access import access_list
+from vna.dimse.limits import ScpLimits
 from vna.dimse.storage_scp import open_listener
 from vna.errors import StoreError, VnaError
 from vna.model import Local
@@ -44,7 +45,8 @@ _SEAL_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ReceiveOptions:
-    """How ``vna receive`` runs. ``limits`` overrides fields of :class:`vna.dimse.limits.ScpLimits`, for each worker.
+    """How ``vna receive`` runs. ``limits`` overrides fields of :class:`vna.dimse.limits.ScpLimits`; what they bound in total,
+    they bound for all workers together.
 
     The index is committed every ``index_interval_s``, and sooner once ``index_objects`` have come.
     """
@@ -150,15 +152,17 @@ class ReceiveService:
         return _Worker(self._order(listener), listener, self._take, self._take_other)
 
     def _order(self, listener: socket.socket) -> dict[str, Any]:
+        workers = self._options.workers
+        limits: dict[str, Any] = {**self._options.limits, "drain_s": self._options.drain_s}
         return {
             "archive": self._archive.url,
             "storage_options": self._archive.storage_options,
             "spool": self._archive.spool,
             "local": asdict(self._local),
             "listener": listener.fileno(),
-            "is_shared": self._options.workers > 1,
+            "is_shared": workers > 1,
             "sources": self._sources,
-            "limits": dict(self._options.limits) | {"drain_s": self._options.drain_s},
+            "limits": asdict(ScpLimits(**limits).share(workers)),
             "all_objects": self._options.all_objects,
             "log_level": logging.getLogger().level,
         }

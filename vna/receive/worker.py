@@ -12,7 +12,6 @@ import logging
 import signal
 import socket
 import sys
-from dataclasses import replace
 
 from vna.archive import Archive
 from vna.dimse.limits import ScpLimits
@@ -29,7 +28,7 @@ def main() -> None:
     logging.basicConfig(level=order["log_level"], stream=sys.stderr)
     local = Local(**{**order["local"], "allow": tuple(order["local"]["allow"])})
     sources: dict[str, str] = order["sources"]
-    limits = replace(ScpLimits(), **order["limits"])
+    limits = ScpLimits(**order["limits"])
     archive = Archive.open(order["archive"], order["storage_options"], spool=order["spool"])
     teller = Teller(sys.stdout.fileno(), all_objects=order["all_objects"])
     listener = socket.socket(fileno=order["listener"])

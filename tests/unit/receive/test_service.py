@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.associations import RawPeer, associate_request
 from tests.support.instances import real_image_files
 from tests.support.peers import load
 from vna.archive import Archive
 from vna.archive.receivers import Receiver, announced, running_receiver
+from vna.dimse import pdus
 from vna.errors import LockedError, RefusedError, StoreError
 from vna.model import Local, Node
 from vna.receive import ReceiveOptions, ReceiveService
@@ -110,6 +113,40 @@ def child_of(parent: int) -> int:
             if b"vna.receive.worker" in command and int(status[1]) == parent:
                 return int(entry.name)
     raise AssertionError("no worker runs")
+
+
+def is_accepted(peer: RawPeer) -> bool:
+    peer.send(associate_request())
+    answer = peer.read_pdu()
+    assert answer[:1] == b"\x02" or answer == pdus.reject(2, 3, 2), "turned away for now, if at all"
+    return answer[:1] == b"\x02"
+
+
+def test_workers_share_associations_and_their_limit(tmp_path: Path) -> None:
+    archive = Archive.create(str(tmp_path / "a"))
+    with running(archive, workers=2, limits={"associations": 4}) as (port, events, _), ExitStack() as held:
+
+        def is_one_more_held() -> bool:
+            with ExitStack() as stack:
+                if is_accepted(stack.enter_context(RawPeer(port, timeout_s=60))):
+                    held.push(stack.pop_all())
+                    return True
+            return False
+
+        for _ in range(4):  # two in each: a busy machine may have turned one away for which the other had a place
+            wait_until(is_one_more_held)
+        assert not any(is_one_more_held() for _ in range(12)), "limits hold for all workers together"
+        held.close()
+        wait_until(is_one_more_held)
+    assert {event["code"] for event in events if event["event"] == "rejected"} == {"ASSOC_LIMIT"}
+
+
+@pytest.mark.parametrize(("workers", "is_shared"), [(1, False), (2, True)])
+def test_workers_know_whether_others_accept_too(tmp_path: Path, workers: int, is_shared: bool) -> None:
+    archive = Archive.create(str(tmp_path / "a"))
+    service = ReceiveService(archive, Local(), {}, ReceiveOptions(workers=workers), lambda event: None)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert service._order(listener)["is_shared"] is is_shared
 
 
 def test_another_address_than_loopback_needs_an_allow_list(tmp_path: Path) -> None:
