@@ -16,15 +16,14 @@ import duckdb
 import pyarrow as pa
 
 from indexer.columns import INSTANCES, OVERLAYS
-from indexer.errors import IndexerError, UsageError
+from indexer.errors import UsageError
 from indexer.query import effective, query, read_parquet
 from indexer.studies import STUDIES, roll_up
 from indexer.table import FileRange, Table
 
 Uncommitted = Callable[[Table], Any]
-"""Given the table ``instances`` in the state that will be read: an Arrow table of the rows that it lacks, or None."""
+"""Given the table ``instances`` in the state that is read: an Arrow table of the rows that this state lacks, or None."""
 
-_ATTEMPTS = 10
 _ROWS_AT_ONCE = 2_000_000
 _STUDIES_AT_ONCE = 20_000
 _HASHES_INLINE = 200
@@ -92,17 +91,11 @@ class Catalogue:
 
     def refresh(self, uncommitted: Uncommitted | None = None) -> None:
         """Move to the newest state; costs next to nothing where nothing has changed."""
-        for _ in range(_ATTEMPTS):
-            self._instances.refresh()
-            extra = uncommitted(self._instances) if uncommitted else None
-            self._overlays = _newest(self._overlays, self._overlays_url, OVERLAYS, self._options)
-            self._studies = _newest(self._studies, self._studies_url, STUDIES, self._options)
-            before = self._instances.version()
-            self._instances.refresh()
-            # A commit in between would show its rows twice: once from the table and once as not committed yet.
-            if self._instances.version() == before:
-                return self._take(extra)
-        raise IndexerError("the index is being written too busily to be read", hint="try again")
+        # In this order, nothing that is read was made of a later state of what is read after it.
+        self._studies = _newest(self._studies, self._studies_url, STUDIES, self._options)
+        self._overlays = _newest(self._overlays, self._overlays_url, OVERLAYS, self._options)
+        self._instances.refresh()
+        self._take(uncommitted(self._instances) if uncommitted else None)
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Run one SQL statement and give its rows; see :func:`indexer.query.query`."""

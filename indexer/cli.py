@@ -94,10 +94,14 @@ def query(table: str, sql: str, endpoint_url: str | None, as_json: bool) -> None
 
     Example: indexer query TABLE "SELECT Modality, count(*) AS n FROM instances GROUP BY 1 ORDER BY n DESC"
     """
+    from indexer.columns import OVERLAYS
     from indexer.query import connect
     from indexer.query import query as run
+    from indexer.table import Table
 
-    con = connect(table, overlays_url=_overlays(table), storage_options=_options(endpoint_url))
+    beside = _overlays(table)
+    instances = Table.open(table, storage_options=_options(endpoint_url))
+    con = connect(instances, overlays=Table.open(beside, OVERLAYS) if beside else None)
     try:
         rows = run(con, sql)
     finally:
@@ -118,9 +122,9 @@ def info(table: str, endpoint_url: str | None, as_json: bool) -> None:
     from indexer.query import query as run
     from indexer.table import Table
 
-    options = _options(endpoint_url)
-    state = Table.open(table, storage_options=options).info()
-    con = connect(table, storage_options=options)
+    instances = Table.open(table, storage_options=_options(endpoint_url))
+    state = instances.info()
+    con = connect(instances)
     try:
         counts = run(
             con,

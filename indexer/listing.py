@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from indexer.found import Found, path_of
 from indexer.query import connect
+from indexer.table import Table
 
 _ROWS_A_CHUNK = 20_000
 _MEMORY_LIMIT = "1GB"
@@ -56,7 +57,7 @@ class Worklist:
         self.found = 0
         self.due = 0
         self._folder = tempfile.TemporaryDirectory(prefix="indexer-")
-        self._con = connect(table_url, storage_options=storage_options)
+        self._con = connect(Table.open(table_url, storage_options=storage_options))
         folder = Path(self._folder.name)
         self._con.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
         self._con.execute(f"SET temp_directory = {_quoted(str(folder / 'spilled'))}")

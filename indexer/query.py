@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -21,31 +20,22 @@ from indexer.schema import COLUMNS, DICOM_COLUMNS
 from indexer.table import Table
 
 
-def connect(
-    table_url: str | Path,
-    *,
-    extra_rows: Any = None,
-    overlays_url: str | Path | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> duckdb.DuckDBPyConnection:
-    """Open a DuckDB connection with the view ``instances`` over the table's state at this moment.
+def connect(instances: Table, *, overlays: Table | None = None, extra_rows: Any = None) -> duckdb.DuckDBPyConnection:
+    """Open a DuckDB connection with the view ``instances`` over the state of the table that was read last.
 
-    The view has the received values overlaid by each object's highest revision in the table at ``overlays_url``, and beside
-    every DICOM column ``received_<Keyword>``. ``extra_rows``, an Arrow table of the schema INSTANCES, is united with the table:
-    rows that are not committed yet. The caller closes the connection. Raises UsageError when there is no table.
+    The view has the received values overlaid by each object's highest revision in the table ``overlays``, and beside every DICOM
+    column ``received_<Keyword>``. ``extra_rows``, an Arrow table of the schema INSTANCES, is united with the table: rows that
+    this very state lacks, so that none shows twice whatever is committed meanwhile. The caller closes the connection.
     """
     con = duckdb.connect(":memory:")
     con.execute("SET TimeZone='UTC'")
-    instances = _relation(con, Table.open(table_url, INSTANCES, storage_options), INSTANCES, storage_options)
+    received = _relation(con, instances, INSTANCES)
     if extra_rows is not None and extra_rows.num_rows:
         con.register("extra_rows", extra_rows.select(INSTANCES.names))
-        instances = f"{instances} UNION ALL SELECT {_names(INSTANCES)} FROM extra_rows"
-    con.execute(f"CREATE VIEW received AS {instances}")
-    overlays = None
-    if overlays_url is not None:
-        table = Table.open(overlays_url, OVERLAYS, storage_options)
-        overlays = _relation(con, table, OVERLAYS, storage_options) if table.files() else None
-    con.execute(f"CREATE VIEW instances AS {effective('received', overlays)}")
+        received = f"{received} UNION ALL SELECT {_names(INSTANCES)} FROM extra_rows"
+    con.execute(f"CREATE VIEW received AS {received}")
+    revised = _relation(con, overlays, OVERLAYS) if overlays is not None and overlays.files() else None
+    con.execute(f"CREATE VIEW instances AS {effective('received', revised)}")
     return con
 
 
@@ -53,13 +43,12 @@ def _names(schema: Any) -> str:
     return ", ".join(f'"{name}"' for name in schema.names)
 
 
-def _relation(con: duckdb.DuckDBPyConnection, table: Table, schema: Any, storage_options: Mapping[str, Any] | None) -> str:
+def _relation(con: duckdb.DuckDBPyConnection, table: Table, schema: Any) -> str:
     files = table.files()
     if not files:
-        name = f"no_{'overlays' if schema is OVERLAYS else 'instances'}"
-        con.register(name, schema.empty_table())
-        return f"SELECT {_names(schema)} FROM {name}"
-    return read_parquet(con, files, schema, storage_options)
+        con.register("no_rows", schema.empty_table())
+        return f"SELECT {_names(schema)} FROM no_rows"
+    return read_parquet(con, files, schema, table.storage_options)
 
 
 def read_parquet(

@@ -18,6 +18,7 @@ from indexer.errors import IndexerError, UsageError
 from indexer.query import connect, query
 from indexer.remote import HEAD
 from indexer.schema import COLUMNS
+from indexer.table import Table
 from indexer.tree import index_tree
 from tests.support.instances import make_instance, part10_bytes, real_images
 from tests.support.s3 import S3Service
@@ -42,7 +43,7 @@ def put_all(s3: S3Service, url: str, files: dict[str, bytes]) -> None:
 
 
 def rows_of(table: Path | str, columns: list[str] = _SAME, options: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    con = connect(table, storage_options=options)
+    con = connect(Table.open(table, storage_options=options))
     try:
         return query(
             con, f"SELECT {', '.join(f'{name!r}'.replace(chr(39), chr(34)) for name in columns)} FROM received ORDER BY path"

@@ -204,7 +204,7 @@ def _maintained(job: Job, outcome: Outcome) -> Iterator[None]:
 
 
 def _count(job: Job, outcome: Outcome) -> None:
-    con = connect(job.url, storage_options=job.storage_options)
+    con = connect(Table.open(job.url, storage_options=job.storage_options))
     try:
         sql = "SELECT source, count(*) AS rows, count(DISTINCT path) AS paths FROM received GROUP BY source"
         found = query(con, sql)

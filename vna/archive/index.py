@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from indexer.catalogue import Catalogue
 
 _ROWS_PER_COMMIT = 20_000
-_ATTEMPTS = 10
 _SUMMARY = """
 SELECT count(*) AS instances, count(DISTINCT StudyInstanceUID) AS studies, coalesce(sum(size), 0)::BIGINT AS bytes FROM instances
 """
@@ -86,18 +85,9 @@ class Index:
         from indexer import query  # not before somebody asks: who only commits needs no DuckDB
 
         with index_errors():
-            for _ in range(_ATTEMPTS):
-                table = self._table()
-                overlays = self._overlays if self._has_overlays() else None
-                extra_rows = to_arrow(map(index_columns, self._uncommitted(table)))
-                con = query.connect(self._instances, extra_rows=extra_rows, overlays_url=overlays, storage_options=self._options)
-                before = table.version()
-                table.refresh()
-                if table.version() == before:
-                    return con
-                # A commit came in between: its rows would show twice, once from the table and once from the journal.
-                con.close()
-        raise StoreError("the index is being written too busily to be read", hint="try again")
+            overlays = Table.open(self._overlays, OVERLAYS, self._options) if self._has_overlays() else None
+            table = self._table()
+            return query.connect(table, overlays=overlays, extra_rows=self._rows_beside(table))
 
     def query(self, sql: str, params: Sequence[object] = ()) -> list[dict[str, Any]]:
         """Run SQL over the view; see :meth:`vna.archive.Archive.query`."""
@@ -137,7 +127,7 @@ class Index:
                 self._instances,
                 overlays_url=self._overlays,
                 studies_url=self._studies,
-                uncommitted=None if committed_only else lambda table: to_arrow(map(index_columns, self._uncommitted(table))),
+                uncommitted=None if committed_only else self._rows_beside,
                 storage_options=self._options,
             )
             try:
@@ -252,6 +242,10 @@ class Index:
             for segment in found:
                 if segment.n > held:
                     yield from read_segment(segment)
+
+    def _rows_beside(self, table: Table) -> Any:
+        """Give the rows that this state of the table lacks; whatever is committed meanwhile, the journal keeps them."""
+        return to_arrow(map(index_columns, self._uncommitted(table)))
 
     def _manifests_of_open_segments(self) -> None:
         for _, found in self._journal.by_writer():

@@ -118,6 +118,24 @@ def test_a_commit_between_journal_and_table_shows_no_row_twice(filled: Archive, 
     assert len(rows(filled)) == 7
 
 
+def test_an_index_that_is_written_without_end_can_be_read(filled: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    from indexer import query
+
+    genuine = query.connect
+    numbers = iter(range(10, 100))
+
+    def overtaken(*arguments: Any, **options: Any) -> Any:
+        other = Archive.open(filled.url)
+        with other.sink() as sink:
+            send(sink, wire_object(InstanceNumber=next(numbers)))
+        other.sync_index()
+        return genuine(*arguments, **options)
+
+    monkeypatch.setattr(query, "connect", overtaken)
+    for already in range(3):
+        assert len(rows(filled)) == 6 + already
+
+
 def test_the_index_deleted_and_rebuilt_is_logically_the_same(filled: Archive) -> None:
     before = rows(filled)
     shutil.rmtree(filled.root / "index")

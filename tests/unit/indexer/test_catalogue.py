@@ -110,17 +110,35 @@ def test_rows_that_are_not_committed_are_seen_and_never_written(place: Place, ca
     assert [found["instances"] for found in catalogue.query(COUNTS)] == [1]
 
 
-def test_a_commit_while_the_journal_is_read_shows_no_row_twice(place: Place, catalogue: Catalogue) -> None:
-    pending = [row(1)]
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_commit_while_the_journal_is_read_shows_no_row_twice(place: Place, catalogue: Catalogue, moment: str) -> None:
+    journal = [row(number) for number in range(20)]  # a row a segment
 
     def uncommitted(table: Table) -> Any:
-        rows = to_arrow(pending if table.transaction("w") is None else [])
-        if table.transaction("w") is None:
-            place.add(*pending)
+        """Read what this state of the table lacks, and be overtaken by a commit each time."""
+        if moment == "before":
+            place.add(journal[place.number])
+        rows = to_arrow(journal[table.transaction("w") or 0 :])
+        if moment == "after":
+            place.add(journal[place.number])
         return rows
 
-    catalogue.refresh(uncommitted)
-    assert [found["instances"] for found in catalogue.query(COUNTS)] == [1]
+    for _ in range(12):
+        catalogue.refresh(uncommitted)
+        assert [(found["instances"], found["size"]) for found in catalogue.query(COUNTS)] == [(20, 200)]
+        assert len(catalogue.query(catalogue.instances([study_hash("1.2.1")]))) == 20
+
+
+def test_studies_and_rows_are_of_one_state(place: Place, catalogue: Catalogue) -> None:
+    place.add(row(1))
+
+    def overtaken(_: Table) -> None:
+        place.add(row(2), row(3, "1.2.3"))
+        place.rewrite()
+
+    catalogue.refresh(overtaken)
+    assert [(found["uid"], found["size"]) for found in catalogue.query(COUNTS)] == [("1.2.1", 10)]
+    assert len(catalogue.query(catalogue.instances(None))) == 1
 
 
 def test_an_optimised_table_makes_no_study_vanish(place: Place) -> None:

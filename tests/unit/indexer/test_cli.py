@@ -84,7 +84,7 @@ def test_rows_that_two_scans_at_once_wrote_twice_are_put_right_by_the_next(
 ) -> None:
     table = tmp_path / "t"
     run(capsys, "scan", tree, "--to", table)
-    con = connect(table)
+    con = connect(Table.open(table))
     twice = con.sql("SELECT * FROM received WHERE path = '2'").to_arrow_table()
     con.close()
     Table.open(table).append_segments([Segment("another scan", 1, twice.cast(INSTANCES))])
