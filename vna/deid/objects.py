@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -118,7 +119,8 @@ class Maker:
         made.path = "/".join((edited.patient_id or "unknown", *edited.uids_of_path)) + ".dcm"
         final = target / made.path
         final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
+        # Process ids are not unique among the hosts of a cluster, and a lost worker may still write what another one does again.
+        temporary = final.with_name(f".{final.name}.{secrets.token_hex(8)}.part")
         digest = hashlib.sha256()
         if made.transfer_syntax_uid in DEFLATED_UIDS:
             chunks = iter([_deflated(b"".join(chunks))])

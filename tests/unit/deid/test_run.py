@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import random
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +22,8 @@ from tests.support.instances import make_instance, real_image_files, write_insta
 from tests.unit.deid.deadly import WRITING, WRITTEN, DeadlyFolder, DeadlySource
 from tests.unit.deid.folder import FileSource
 from vna.deid.cohort import MANIFEST, PROGRESS, REPORT
+from vna.deid.engine import Engine
+from vna.deid.objects import Maker
 from vna.deid.pixels import PixelPolicy
 from vna.deid.recipe import load_recipe, parse_recipe
 from vna.deid.run import DeidOptions, run
@@ -264,6 +269,30 @@ def test_a_dry_run_tells_an_object_that_kills_its_worker(studies: FileSource, ke
     deadly = DeadlySource(studies.paths, studies.paths[1], WRITTEN, tmp_path / "out", os.getpid())
     result = run(deadly, options(key, tmp_path / "out", workers=2, dry_run=True))
     assert (result.written, result.held) == (3, {"CRASHED": 1, "PIXELS_CLASS": 2})
+
+
+class _Met(io.BytesIO):
+    """A file that two read at once: neither gets the pixel data before both have begun to write."""
+
+    def __init__(self, content: bytes, pixels: int, both: threading.Barrier) -> None:
+        super().__init__(content)
+        self._pixels = pixels
+        self._both = both
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size == self._pixels:
+            self._both.wait(60)
+        return super().read(size)
+
+
+def test_two_that_make_the_same_object_at_once_do_not_hinder_each_other(key: Key, tmp_path: Path) -> None:
+    ds, out, both = make_instance(), tmp_path / "out", threading.Barrier(2)
+    content = write_instance(tmp_path / "in.dcm", ds).read_bytes()
+    maker = Maker(Engine(load_recipe("basic"), key), PixelPolicy(), out)
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(maker.make, [_Met(content, len(ds.PixelData), both) for _ in range(2)])
+    assert (one.hold, one.path, one.sha256) == (None, two.path, two.sha256)
+    assert tree(out) == {one.path: one.sha256}
 
 
 def test_an_output_of_which_the_auditing_worker_dies_is_withdrawn(studies: FileSource, key: Key, tmp_path: Path) -> None:
