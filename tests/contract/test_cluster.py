@@ -22,6 +22,7 @@ from vna import executors
 from vna.archive import Archive
 from vna.cli import run as vna
 from vna.deid.run import run as deid
+from vna.deid.source import ArchiveSource
 from vna.deid.values import Key
 from vna.errors import ClusterError, StoreError
 from vna.executors import Workplace, spread
@@ -31,6 +32,8 @@ from vna.scrub import run as scrub
 from vna.store import open_store
 from vna.validate import ValidateOptions
 from vna.validate import run as validate
+
+KEY = Key(b"a key for tests, 32 bytes long..")
 
 
 @pytest.fixture(scope="module")
@@ -125,13 +128,13 @@ def test_a_cohort_has_the_same_bytes_and_an_object_that_kills_its_worker_is_held
     paths = tuple(
         str(write_instance(tmp_path / "in" / f"{number}.dcm", make_instance(InstanceNumber=number))) for number in range(1, 41)
     )
-    key, there = Key(b"a key for tests, 32 bytes long.."), tmp_path / "there"
-    deid(FileSource(paths), deid_options(key, tmp_path / "here"))
+    there = tmp_path / "there"
+    deid(FileSource(paths), deid_options(KEY, tmp_path / "here"))
     deadly = DeadlySource(paths, paths[20], WRITING, there, os.getpid())
-    result = deid(deadly, deid_options(key, there, cluster=cluster))
+    result = deid(deadly, deid_options(KEY, there, cluster=cluster))
     assert (result.written, result.held) == (39, {"CRASHED": 1})
     assert tree(there).keys() < tree(tmp_path / "here").keys()
-    assert deid(FileSource(paths), deid_options(key, there, cluster=cluster)).resumed == 39
+    assert deid(FileSource(paths), deid_options(KEY, there, cluster=cluster)).resumed == 39
     assert tree(there) == tree(tmp_path / "here")
 
 
@@ -139,6 +142,8 @@ def test_a_worker_that_does_not_find_the_archive_is_told_rather_than_believed(
     cluster: str, archive: Archive, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vna.archive.rebuild._FILES_PER_TASK", 16)
+    source = ArchiveSource(archive.url)
+    assert source.rows()
     (archive.root / "vna-archive.json").rename(archive.root / "elsewhere.json")
     with pytest.raises(StoreError, match="finds no archive"):
         scrub(archive, ledger, ScrubOptions(cluster=cluster))
@@ -146,6 +151,8 @@ def test_a_worker_that_does_not_find_the_archive_is_told_rather_than_believed(
         archive.rebuild_index(cluster=cluster)
     with pytest.raises(StoreError, match="finds no archive"):
         validate(archive, ledger, ValidateOptions(cluster=cluster))
+    with pytest.raises(StoreError, match="finds no archive"):
+        deid(source, deid_options(KEY, archive.root.parent / "cohort", cluster=cluster))
 
 
 def test_a_cluster_without_workers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from vna.deid.objects import Made, Maker
 from vna.deid.pixels import PixelPolicy
 from vna.deid.plan import Task
 from vna.deid.recipe import Recipe
-from vna.deid.source import Source
+from vna.deid.source import Source, SourceLostError
 from vna.deid.table import Profile
 from vna.deid.values import Key
 from vna.errors import VnaError
@@ -73,6 +73,8 @@ class Worker:
         try:
             with self.job.source.open(task.row) as file:
                 made = self.maker.make(file, task.known, task.issuer)
+        except SourceLostError:
+            raise
         except (VnaError, FileNotFoundError) as exc:
             _log.warning("an object cannot be read: %s", type(exc).__name__)
             return Result(task.source_key, "held", "UNREADABLE", type(exc).__name__)
