@@ -60,8 +60,8 @@ class TreeResult:
     """What indexing a tree came to: of the files found, some are known already, and some are gone before they could be scanned.
 
     ``added`` and ``changed`` count the rows written, the latter in the place of those of earlier versions; ``flagged``,
-    ``quarantined``, ``bytes`` (the files' sizes) and ``codes`` speak of these rows. ``unread`` counts files that changed and could
-    not be read, whose earlier rows stay.
+    ``quarantined``, ``bytes`` (the files' sizes) and ``codes`` speak of these rows. ``unread`` counts files that changed and
+    could not be read, whose earlier rows stay.
     """
 
     table: str
@@ -107,8 +107,8 @@ def index_tree(
 
     Rows have the path relative to ``root``, ``root`` itself as their source, and as ``received_at`` when the file was last
     modified. A file that the table holds with this size and time is left alone, so that an interrupted run is simply repeated;
-    one that changed gets its new row in the place of the old one, in one commit. Rows of files that are gone stay, and so do those of
-    files that changed and cannot be read.
+    one that changed gets its new row in the place of the old one, in one commit. Rows of files that are gone stay, and so do
+    those of files that changed and cannot be read.
     ``storage_options`` are s3fs's, for root and table alike. Raises UsageError when there is no such folder or bucket,
     IndexerError when service or table fail; what was scanned until then is committed.
     """

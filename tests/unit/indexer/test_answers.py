@@ -45,7 +45,7 @@ def test_what_may_pass_is_told_from_what_stays(answer: Answer, is_transient: boo
 
 
 def test_an_answer_is_read_from_what_the_client_raises() -> None:
-    raised = ClientError({"Error": {"Code": "NoSuchBucket"}, "ResponseMetadata": {"HTTPStatusCode": 404}}, "GetObject")  # type: ignore[typeddict-item]
+    raised = ClientError({"Error": {"Code": "NoSuchBucket"}, "ResponseMetadata": {"HTTPStatusCode": 404}}, "GetObject")
     answer = answer_of(raised)
     assert (str(answer), answer.is_without_bucket, answer.is_missing) == ("NoSuchBucket (404)", True, False)
     nobody = answer_of(EndpointConnectionError(endpoint_url="http://x"))
