@@ -48,7 +48,7 @@ def delta_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[s
 
 
 def require_conditional_writes(url: str, storage_options: Mapping[str, Any] | None) -> None:
-    """Raise UntrustedServiceError unless of several writers that create one object exactly one succeeds.
+    """Raise UntrustedServiceError if of several writers that create one object more than one succeeds, or a later one does.
 
     It is tried once a process and bucket, on an object of some bytes beside the table's files, which is removed again. Raises
     IndexerError when the service does not answer.
@@ -73,6 +73,10 @@ def require_conditional_writes(url: str, storage_options: Mapping[str, Any] | No
     try:
         with ThreadPoolExecutor(_RACERS) as pool:
             outcomes = list(pool.map(create, range(_RACERS)))
+        winners = [number for number, created in enumerate(outcomes) if created]
+        kept = fs.cat_file(f"{bucket}/{key}")
+        if not winners:  # the winner's answer was lost, and the client's library asked again and was refused: what it put tells
+            winners = [number for number in range(_RACERS) if kept == b"%d" % number]
         again = create(_RACERS)
         kept = fs.cat_file(f"{bucket}/{key}")
     except OSError as exc:
@@ -80,10 +84,10 @@ def require_conditional_writes(url: str, storage_options: Mapping[str, Any] | No
     finally:
         with suppress(OSError):
             fs.rm_file(f"{bucket}/{key}")
-    if again or outcomes.count(True) != 1 or kept != b"%d" % outcomes.index(True):
+    if again or len(winners) != 1 or kept != b"%d" % winners[0]:
         raise UntrustedServiceError(
             f"the service of {url} overwrites objects although it was asked not to (If-None-Match): of {_RACERS} writers that "
-            f"created one object at once {outcomes.count(True)} were told that theirs stands, so that commits would be lost",
+            f"created one object at once {len(winners)} were told that theirs stands, so that commits would be lost",
             hint="use a service with conditional writes, such as AWS S3, MinIO, Ceph or SeaweedFS",
         )
     _TRUSTED.add(service)

@@ -209,6 +209,17 @@ def test_a_service_that_ignores_conditions_is_refused(moto: S3Service, monkeypat
     assert Table.open(url, storage_options=moto.storage_options()).version() == 0
 
 
+def test_a_service_is_not_refused_because_answers_to_its_probe_are_lost(s3: S3Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_module, "_TRUSTED", set())
+    with s3_proxy(s3.port) as proxy:
+        dice = iter([Fault.LOSE_ANSWER] * 4)  # one of these four puts is the one that is applied
+        proxy.decide = lambda request: next(dice, Fault.NONE) if "_probe-" in request.path else Fault.NONE
+        url, options = s3.url(), s3.storage_options(proxy.port)
+        Table.create(url, storage_options=options).append(rows("a"), "w", 1)
+        assert proxy.faults[Fault.LOSE_ANSWER] == 4
+    assert not [key for key in s3.keys(url) if "probe" in key]
+
+
 def test_a_probed_service_keeps_nothing_of_it(s3: S3Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_module, "_TRUSTED", set())
     url = s3.url()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -250,6 +251,24 @@ def test_a_service_that_lies_is_refused_and_its_lie_is_named(moto: S3Service, li
             S3Store(url, moto.storage_options(proxy.port), retry=QUICK).put_bytes(b"bytes", "instances/a.dcm")
         assert raised.value.exit_code == 21
     assert moto.keys(url) == []
+
+
+def test_a_service_is_not_refused_because_answers_to_its_probe_are_lost(s3: S3Service, proxy: S3Proxy, url: str) -> None:
+    undisturbed = S3Store(url, s3.storage_options(), retry=QUICK).probe()
+    seen, guard = Counter[str](), threading.Lock()
+
+    def decide(request: Request) -> Fault:
+        """Lose the answer to every put of one object at its first attempt, and to the first attempts of those that race."""
+        name = request.path.rpartition("/")[2]
+        with guard:
+            seen[name] += request.operation == "put"
+            is_lost = (name == "object" and seen[name] % 2) or (name == "race" and seen[name] <= 8)
+        return Fault.LOSE_ANSWER if is_lost and request.operation == "put" else Fault.NONE
+
+    proxy.decide = decide
+    assert S3Store(url, s3.storage_options(proxy.port), retry=QUICK).probe() == undisturbed
+    assert proxy.faults[Fault.LOSE_ANSWER] >= 10
+    assert s3.keys(url) == []
 
 
 def test_a_service_whose_uploads_in_parts_overwrite_gets_large_objects_in_one_put(moto: S3Service, tmp_path: Path) -> None:

@@ -153,11 +153,17 @@ class _Probe:
     # -- requests
 
     def _put(self, name: str, data: bytes, *, checksum: str = "", **condition: str) -> Answer | None:
-        """Put an object; None when the service took it, else what it said. Raises StoreError when it does not answer."""
+        """Put an object; None when the service took it, else what it said. Raises StoreError when it does not answer.
+
+        The bytes are others than those that stand there, and so tell whether a put was taken whose answer was lost.
+        """
         self._keys.add(name)
         options = self._connection.write_options
+        asked = 0
 
         def put() -> Answer | None:
+            nonlocal asked
+            asked += 1
             try:
                 self._client.put_object(
                     **self._names(name),
@@ -174,7 +180,9 @@ class _Probe:
                 return answer
             return None
 
-        return self._ask(put)
+        answer = self._ask(put)
+        is_told_late = asked > 1 and answer is not None and (answer.is_conflict or answer.status == 409)
+        return None if is_told_late and self._get(name) == data else answer
 
     def _get(self, name: str, **options: str) -> bytes:
         def get() -> bytes:
