@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import uuid
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from vna.archive.address import Address
 from vna.archive.journal import Journal
-from vna.archive.layout import DESCRIPTION
+from vna.archive.layout import DESCRIPTION, SPOOL
 from vna.archive.readme import README
 from vna.archive.recovery import Recovered, recover
 from vna.archive.revision_files import revised_studies
@@ -62,6 +63,7 @@ class Archive:
         self.storage_options = dict(storage_options or {})
         self.spool = spool
         self._operations = operations
+        self._keeps_workspace = False
 
     @classmethod
     def create(
@@ -154,28 +156,35 @@ class Archive:
         It takes nothing more once only the ``reserve`` is free on the disk.
         Use it in the process that opened it: what holds its lock must end with that process.
         """
-        self._prepare()
+        self._trust_service()
         self.sweep()
         return ArchiveSink(
             self.store, self.workspace, operations=self._operations, durability=durability, on_receipt=on_receipt, reserve=reserve
         )
 
-    def _prepare(self) -> None:
-        """Make sure, for an archive on S3, that the service can be trusted, and that the workspace survives a power failure."""
+    def _trust_service(self) -> None:
+        """Make sure, for an archive on S3, that the service can be trusted."""
         if isinstance(self.store, LocalStore):
             return
         from vna.store.s3 import S3Store
 
         if isinstance(self.store, S3Store):
             self.store.probe()
+
+    def _keep_workspace(self) -> None:
+        """Make sure, once and for an archive on S3, that the workspace survives a power failure."""
+        if self._keeps_workspace or isinstance(self.store, LocalStore):
+            return
         with store_errors("the local spool could not be made"):
-            _make_durable(self.workspace, self._operations)
+            _make_durable(self.workspace / SPOOL, self._operations)
+        self._keeps_workspace = True
 
     def sweep(self) -> Recovered:
         """Complete what writers left that died, and remove their spool files; the living are not touched.
 
         Journal segments that are sealed go into the store, where that is not local.
         """
+        self._keep_workspace()
         recovered = recover(self.store, self.workspace, self._operations)
         self.journal.upload()
         return recovered
@@ -355,11 +364,18 @@ class Archive:
 
 
 def _make_durable(folder: Path, operations: Operations) -> None:
-    """Make a folder and its parents, and force their names to the disk."""
-    if not folder.is_dir():
-        _make_durable(folder.parent, operations)
+    """Make a folder and its parents, and force their names to the disk.
+
+    Also of those that are there: another process may have made them a moment ago and not have forced them to the disk yet. It
+    has not where we may not write.
+    """
+    is_there = folder.is_dir()
+    if is_there and (folder == folder.parent or not os.access(folder.parent, os.R_OK | os.W_OK)):
+        return
+    _make_durable(folder.parent, operations)
+    if not is_there:
         operations.make_folder(folder)
-        operations.sync_folder(folder.parent)
+    operations.sync_folder(folder.parent)
 
 
 def _open_store(url: str, storage_options: Mapping[str, Any] | None, operations: Operations, *, writing: bool) -> Store:

@@ -37,7 +37,8 @@ class Writer:
         with store_errors("the spool could not be opened"), registration(workspace):
             self.name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}"
             self.folder = workspace / SPOOL / self.name
-            self.folder.mkdir(mode=FOLDER_MODE)
+            operations.make_folder(self.folder)
+            operations.sync_folder(self.folder.parent)
             self._lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, APPEND_MODE)
             hold(self._lock)
         self.spool = Spool(self.folder, operations, reserve)
@@ -103,7 +104,7 @@ class Intents:
         # The line break in front keeps a line whole that follows one which a full disk cut short.
         line = b'\n{"spool":"%b",%b\n' % (spool_name.encode("ascii"), payload[1:])  # a spool name needs no escapes
         with self._lock, store_errors("the intent could not be written"):
-            self._turn_over()
+            self._turn_over(durable=durable)
             self._operations.write(self._descriptor, line)
             if durable:
                 self._operations.sync(self._descriptor)
@@ -135,7 +136,7 @@ class Intents:
                 os.close(self._descriptor)
                 self._descriptor = -1
 
-    def _turn_over(self) -> None:
+    def _turn_over(self, *, durable: bool) -> None:
         """Begin a new file now and then, so that finished ones can go and a long life leaves no long list."""
         if self._descriptor >= 0 and self._lines < _LINES_PER_FILE:
             return
@@ -146,6 +147,8 @@ class Intents:
                 self._operations.unlink(self._path(self._number))
         self._number += 1
         self._descriptor = self._operations.create(self._path(self._number), APPEND_MODE)
+        if durable:
+            self._operations.sync_folder(self._folder)
         self._lines = 0
         self._unfinished[self._number] = set()
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
+import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.crash import Recorder
+from tests.support.crash import Recorder, WatchedOperations
 from tests.support.objects import send, wire_object
 from vna.archive import Archive, Durability
 from vna.model import Receipt
+from vna.store import open_store
 
 NEW_FOLDERS = [
     "make_folder instances", "sync_folder .",
@@ -67,6 +72,11 @@ def test_an_object_is_forced_to_the_disk_named_and_journalled_before_its_receipt
         "unlink spool", "receipt stored",
     ]  # fmt: skip
     assert recorder.steps == ["rename journal journal", "sync_folder journal"]
+
+
+def test_a_writers_folder_is_forced_to_the_disk_when_a_sink_is_opened(recorded: Archive, recorder: Recorder) -> None:
+    with recorded.sink():
+        assert recorder.steps[-2:] == ["make_folder spool", "sync_folder spool"]
 
 
 def test_an_object_for_quarantine_has_its_reason_beside_it_before_its_receipt(recorded: Archive, recorder: Recorder) -> None:
@@ -150,4 +160,67 @@ def test_a_derived_file_is_forced_to_the_disk_before_it_replaces_the_old_one(arc
     recorded.store.replace_bytes(b"2", "manifests/aa/1.sha256")
     assert recorder.steps == [
         "create spool", "write spool", "sync spool", "rename spool manifests", "sync_folder manifests", "unlink spool",
+    ]  # fmt: skip
+
+
+# -- the workspace of an archive that is elsewhere
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> list[str]:
+    """What is done to names and files below the test's folder, with ``W`` for the writer's own name."""
+    return []
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, places: list[str]) -> Archive:
+    def note(kind: str, arguments: tuple[Any, ...]) -> None:
+        where = arguments[0]
+        path = Path(os.readlink(f"/proc/self/fd/{where}") if isinstance(where, int) else where)
+        if path.is_relative_to(tmp_path):
+            name = path.relative_to(tmp_path).as_posix()
+            places.append(f"{kind} {re.sub('[0-9TZ]{20,}-[0-9a-f]{8}', 'W', name)}")
+
+    return Archive(open_store(f"memory://{uuid.uuid4().hex}"), "id", WatchedOperations(note), spool=str(tmp_path / "s"))
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_the_workspace_is_forced_to_the_disk_once_whoever_made_it(is_there: bool, elsewhere: Archive, places: list[str]) -> None:
+    if is_there:
+        (elsewhere.workspace / "spool").mkdir(parents=True)
+    elsewhere.sweep()
+    steps = [
+        "make_folder s", "sync_folder .",
+        "make_folder s/id", "sync_folder s",
+        "make_folder s/id/spool", "sync_folder s/id",
+    ]  # fmt: skip
+    assert places == [step for step in steps if not (is_there and step.startswith("make_folder"))]
+    places.clear()
+    elsewhere.sweep()
+    assert places == []
+
+
+def test_a_writers_folder_and_its_intents_have_their_names_before_the_object_has_its_own(
+    elsewhere: Archive, places: list[str]
+) -> None:
+    with elsewhere.sink() as sink:
+        opened = places[6:]
+        places.clear()
+        send(sink, wire_object(InstanceNumber=1), chunk=1 << 20)
+        first, places[:] = places[:], []
+        send(sink, wire_object(InstanceNumber=2), chunk=1 << 20)
+        second = places[:]
+    spool, intents, journal = "s/id/spool/W/0000000{}.part", "s/id/spool/W/intents-00000001", f"s/id/journal/W/{1:020d}.open"
+    assert opened == ["make_folder s/id/spool/W", "sync_folder s/id/spool"]
+    assert first == [
+        *(f"{kind} {spool.format(1)}" for kind in ("create", "write", "sync")),
+        f"create {intents}", "sync_folder s/id/spool/W", f"write {intents}", f"sync {intents}",
+        "make_folder s/id/journal", "sync_folder s/id",
+        "make_folder s/id/journal/W", "sync_folder s/id/journal",
+        f"create {journal}", "sync_folder s/id/journal/W",
+        f"write {journal}", f"sync {journal}", f"unlink {spool.format(1)}",
+    ]  # fmt: skip
+    assert second == [
+        *(f"{kind} {spool.format(2)}" for kind in ("create", "write", "sync")),
+        f"write {intents}", f"sync {intents}", f"write {journal}", f"sync {journal}", f"unlink {spool.format(2)}",
     ]  # fmt: skip
