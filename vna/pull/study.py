@@ -175,12 +175,13 @@ class _Study:
         is_foreign = listening is not None and listening.is_foreign
         last, count = time.monotonic(), -1
         while not self._arrivals.is_ending:
+            now = time.monotonic()  # first of all: what comes while we look was not silence
             waiting = self._journal_says() if is_foreign else set(self._job.expected)
             if is_foreign and len(waiting) != count:
                 last, count = time.monotonic(), len(waiting)
             elif self._job.times:
                 last = max(last, self._job.times[-1])
-            left_s = last + self._job.quiet_s(self._context.settle_s) - time.monotonic()
+            left_s = last + self._job.quiet_s(self._context.settle_s) - now
             if left_s <= 0 or (waiting <= failed and not until_quiet):
                 break
             self._arrivals.wait(min(left_s, POLL_S))

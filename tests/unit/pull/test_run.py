@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -17,6 +18,26 @@ from vna.pull import Method, PullOptions, plan, run
 from vna.pull.run import BARREN_STUDIES
 
 BOTH = pytest.mark.parametrize("method", [Method.MOVE, Method.GET])
+
+
+class Clock:
+    """Goes on only while the source sleeps, by as much as is due next; then it sees to it that the pull takes notice."""
+
+    def __init__(self, *steps: float) -> None:
+        self.now = time.monotonic()
+        self.steps = list(steps)
+        self.reads = 0
+
+    def monotonic(self) -> float:
+        self.reads += 1
+        return self.now
+
+    def sleep(self, _seconds: float) -> None:
+        self.now += self.steps.pop(0)
+        reads, deadline = self.reads, time.monotonic() + 60
+        while self.reads < reads + 2:
+            assert time.monotonic() < deadline, "nobody waits for the images"
+            time.sleep(0.001)
 
 
 @BOTH
@@ -184,11 +205,16 @@ def test_counts_of_a_source_do_not_matter(site: Site) -> None:
     assert site.pull().instances == 2
 
 
-def test_a_success_before_the_images_is_waited_out(site: Site) -> None:
+@pytest.mark.parametrize("steps", [(0.3,) * 5, (0.3, 0.3, 0.3, 0.3, 1.1)], ids=["evenly", "with one longer pause"])
+def test_a_success_before_the_images_is_waited_out(site: Site, monkeypatch: pytest.MonkeyPatch, steps: tuple[float, ...]) -> None:
     uids = set(site.fill("P1", 5))
     site.inventory()
     site.pacs.faults = Faults(retrieve_answers_first=True, delay_s=0.1)
-    assert site.pull(settle_s=10).instances == 5
+    clock = Clock(*steps)
+    for module in ("vna.demo.retrieval", "vna.pull.arrivals", "vna.pull.study"):
+        monkeypatch.setattr(f"{module}.time", clock)
+    assert site.pull().instances == 5
+    assert not clock.steps
     assert len(site.retrieves()) == 1
     assert site.stored() == uids
 
