@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+_LIKE_AN_ESCAPE = re.compile(rb"\\(?=x(?:[89a-f][0-9a-f]|5c))")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 
@@ -19,8 +21,12 @@ class Found:
 
 
 def path_of(name: bytes) -> str:
-    """Give the text that a name stands under in the table; bytes that are no UTF-8 become escapes."""
-    return name.decode("utf-8", "backslashreplace")
+    r"""Give the text that a name stands under in the table, another one for every name.
+
+    Bytes that are no UTF-8 become escapes such as ``\xff``. A backslash of the name stands as it is, unless it and what follows
+    would read as an escape: then it is ``\x5c``.
+    """
+    return _LIKE_AN_ESCAPE.sub(rb"\\x5c", name).decode("utf-8", "backslashreplace")
 
 
 def moment(microseconds: int) -> datetime:

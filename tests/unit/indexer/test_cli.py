@@ -118,6 +118,17 @@ def test_two_trees_in_one_table_and_names_that_are_no_text(
     assert json.loads(run(capsys, "scan", tree / "2", "--to", table, "--json")[1])["added"] == 1
 
 
+def test_a_byte_and_the_escape_that_it_stands_under_are_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree, table = tmp_path / "tree", tmp_path / "t"
+    tree.mkdir()
+    Path(os.fsdecode(os.fsencode(tree) + b"/\xff")).write_bytes(good())
+    (tree / r"\xff").write_bytes(good() + bytes(8))
+    assert json.loads(run(capsys, "scan", tree, "--to", table, "--json")[1])["added"] == 2
+    assert json.loads(run(capsys, "scan", tree, "--to", table, "--json")[1])["known"] == 2
+    rows = json.loads(run(capsys, "query", table, "SELECT path FROM instances ORDER BY size", "--json")[1])
+    assert rows == [{"path": r"\xff"}, {"path": r"\x5cxff"}]
+
+
 def test_many_files_go_through_several_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
