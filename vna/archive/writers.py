@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vna.archive.layout import SPOOL
+from vna.errors import StoreError
 from vna.store import SYSTEM, Operations, Spool
 from vna.store.locks import hold, locked, release
 from vna.store.operations import APPEND_MODE, FOLDER_MODE, store_errors
@@ -97,6 +98,7 @@ class Intents:
         self._number = 0
         self._descriptor = -1
         self._lines = 0
+        self._is_lost = False
         self._unfinished: dict[int, set[str]] = {}
 
     def record(self, spool_name: str, payload: bytes, *, durable: bool) -> None:
@@ -104,6 +106,8 @@ class Intents:
         # The line break in front keeps a line whole that follows one which a full disk cut short.
         line = b'\n{"spool":"%b",%b\n' % (spool_name.encode("ascii"), payload[1:])  # a spool name needs no escapes
         with self._lock, store_errors("the intent could not be written"):
+            if self._is_lost:
+                raise StoreError("an earlier fsync of the spool failed", hint="end this process, examine the disk, start again")
             self._turn_over(durable=durable)
             self._operations.write(self._descriptor, line)
             if durable:
@@ -147,10 +151,18 @@ class Intents:
                 self._operations.unlink(self._path(self._number))
         self._number += 1
         self._descriptor = self._operations.create(self._path(self._number), APPEND_MODE)
-        if durable:
-            self._operations.sync_folder(self._folder)
         self._lines = 0
         self._unfinished[self._number] = set()
+        if durable:
+            self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        """Force the new file's name to the disk; after a failure nothing is written any more, since nothing would tell of it."""
+        try:
+            self._operations.sync_folder(self._folder)
+        except OSError:
+            self._is_lost = True
+            raise
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{INTENTS}-{number:08d}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
+from tests.support.crash import FailAt, WatchedOperations
 from vna.archive.writers import Intents, intended_paths, read_intents
+from vna.errors import StoreError
 
 
 def record(intents: Intents, *numbers: int) -> None:
@@ -32,4 +35,16 @@ def test_intents_that_a_living_writer_is_done_with_do_not_hide_the_others(
     monkeypatch.setattr(Path, "read_bytes", read_late)
     assert intended_paths(tmp_path) == {"instances/3.dcm"}
     assert read_intents(folder) == {"00000003.part": {"spool": "00000003.part", "path": "instances/3.dcm"}}
+    intents.close()
+
+
+def test_intents_whose_name_could_not_be_forced_to_the_disk_are_trusted_no_more(tmp_path: Path) -> None:
+    fail = FailAt("sync_folder", errno.EIO)
+    intents = Intents(tmp_path, WatchedOperations(fail))
+    for said in ("Input/output error", "an earlier fsync"):
+        with pytest.raises(StoreError, match=said):
+            intents.record("00000001.part", b'{"path":"instances/1.dcm"}', durable=True)
+        intents.finish("00000001.part", given_up=True)
+        fail.armed = False
+    assert read_intents(tmp_path) == {}
     intents.close()
