@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from indexer.columns import INSTANCES, OVERLAYS
-from indexer.errors import UsageError
+from indexer.errors import IndexerError, UsageError
 from indexer.query import effective, query, read_parquet
 from indexer.studies import STUDIES, roll_up
 from indexer.table import FileRange, Table
@@ -39,16 +39,17 @@ class Catalogue:
 
     def __init__(
         self,
-        instances: Table,
+        instances_url: str | Path,
         *,
         overlays_url: str | Path | None = None,
         studies_url: str | Path | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._instances = instances
+        self._instances_url = instances_url
         self._overlays_url = overlays_url
         self._studies_url = studies_url
         self._options = storage_options
+        self._instances = Table.open(instances_url, INSTANCES, storage_options)
         self._overlays: Table | None = None
         self._studies: Table | None = None
         self._files: list[FileRange] = []
@@ -71,8 +72,7 @@ class Catalogue:
         storage_options: Mapping[str, Any] | None = None,
     ) -> Catalogue:
         """Open the index in its newest state. Raises UsageError when there is no table of instances."""
-        table = Table.open(instances_url, INSTANCES, storage_options)
-        catalogue = cls(table, overlays_url=overlays_url, studies_url=studies_url, storage_options=storage_options)
+        catalogue = cls(instances_url, overlays_url=overlays_url, studies_url=studies_url, storage_options=storage_options)
         try:
             catalogue.refresh(uncommitted)
         except BaseException:
@@ -90,11 +90,15 @@ class Catalogue:
         return self._stale
 
     def refresh(self, uncommitted: Uncommitted | None = None) -> None:
-        """Move to the newest state; costs next to nothing where nothing has changed."""
-        # In this order, nothing that is read was made of a later state of what is read after it.
-        self._studies = _newest(self._studies, self._studies_url, STUDIES, self._options)
-        self._overlays = _newest(self._overlays, self._overlays_url, OVERLAYS, self._options)
-        self._instances.refresh()
+        """Move to the newest state; costs little where nothing has changed.
+
+        Raises IndexerError when the index cannot be read, as while a rebuild exchanges it; the next call makes that good.
+        """
+        # In this order, nothing that is read was made of a later state of what is read after it. Each is opened anew, since
+        # another table may have been put in its place, whose commits are no continuation of those that were read.
+        self._studies = _opened(self._studies_url, STUDIES, self._options)
+        self._overlays = _opened(self._overlays_url, OVERLAYS, self._options)
+        self._instances = Table.open(self._instances_url, INSTANCES, self._options)
         self._take(uncommitted(self._instances) if uncommitted else None)
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
@@ -138,19 +142,19 @@ class Catalogue:
 
     def _take(self, extra: Any) -> None:
         rows = extra if extra is not None else INSTANCES.empty_table()
-        state = (
-            self._instances.version(),
-            self._overlays and (self._overlays.identity(), self._overlays.version()),
-            self._studies and self._studies.version(),
-            rows.num_rows,
-        )
+        tables = (self._instances, self._overlays, self._studies)
+        state = (*(table and (table.identity(), table.version()) for table in tables), rows.num_rows)
         if state == self._state and not rows.num_rows:
             return
+        self._state = None  # until all of it is read
         self._files = self._instances.clustered_files()
         self._overlay_files = self._overlays.files() if self._overlays else []
         self._has_extra = rows.num_rows > 0
         self._con.register("extra_rows", rows.select(INSTANCES.names))
-        self._make_studies()
+        try:
+            self._make_studies()
+        except (duckdb.Error, OSError) as exc:
+            raise IndexerError(f"the files of the table at {self._instances_url} cannot be read: {type(exc).__name__}") from exc
         self._state = state
 
     def _make_studies(self) -> None:
@@ -259,8 +263,8 @@ def committed(
         yield opened
 
 
-def _newest(table: Table | None, url: str | Path | None, schema: Any, options: Mapping[str, Any] | None) -> Table | None:
-    """Open a table anew, since it may have been replaced; None where there is none."""
+def _opened(url: str | Path | None, schema: Any, options: Mapping[str, Any] | None) -> Table | None:
+    """Open a table; None where there is none."""
     if url is None:
         return None
     try:

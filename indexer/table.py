@@ -146,8 +146,11 @@ class Table:
         return cls(delta, location, schema, storage_options)
 
     def refresh(self) -> None:
-        """Read the newest state of the table."""
-        self._delta.update_incremental()
+        """Read the newest state of the table. Raises IndexerError when it cannot be read."""
+        try:
+            self._delta.update_incremental()
+        except (DeltaError, OSError) as exc:
+            raise IndexerError(f"cannot read the table at {self.url}: {exc}") from exc
 
     def version(self) -> int:
         """Tell the number of the last commit read; the first is 0."""
@@ -187,8 +190,10 @@ class Table:
         now = self.version()
         if version == now:
             return []
+        if version > now:
+            return None
         try:
-            commits = self._delta.history(now - version) if version < now else []
+            commits = self._delta.history(now - version)
             options = delta_options(self.url, self.storage_options)
             known = set(DeltaTable(self.url, version=version, storage_options=options).file_uris())
         except (DeltaError, OSError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from indexer.catalogue import Catalogue, committed
 from indexer.columns import OVERLAYS, to_arrow
-from indexer.errors import UsageError
+from indexer.errors import IndexerError, UsageError
 from indexer.maintenance import optimize
 from indexer.schema import study_hash
 from indexer.table import Table
@@ -139,6 +140,42 @@ def test_studies_and_rows_are_of_one_state(place: Place, catalogue: Catalogue) -
     catalogue.refresh(overtaken)
     assert [(found["uid"], found["size"]) for found in catalogue.query(COUNTS)] == [("1.2.1", 10)]
     assert len(catalogue.query(catalogue.instances(None))) == 1
+
+
+@pytest.mark.parametrize("commits", [1, 3, 6])
+def test_a_table_that_was_put_in_the_place_of_another_is_read(place: Place, catalogue: Catalogue, commits: int) -> None:
+    """As by a rebuild on a local disk, whose commits are no continuation of those that were read."""
+    for number in range(3):
+        place.add(row(number))
+    place.rewrite()
+    place.revise(row(0, "1.2.9", revision=1, PatientName="Z^Z"))
+    catalogue.refresh()
+    folder, old = Path(place.urls["instances_url"]), Path(f"{place.urls['instances_url']}.replaced")
+    fresh = Table.create(f"{folder}.fresh")
+    for number in range(commits):
+        fresh.append([row(number, "1.2.9")], "w", number)
+    folder.rename(old)
+    with pytest.raises(UsageError):
+        catalogue.refresh()
+    Path(fresh.url).rename(folder)
+    shutil.rmtree(old)
+    catalogue.refresh()
+    assert [(found["uid"], found["instances"], found["name"]) for found in catalogue.query(COUNTS)] == [("1.2.9", commits, "Z^Z")]
+    assert len(catalogue.query(catalogue.instances(None))) == commits
+
+
+def test_a_state_that_cannot_be_read_is_an_error_and_the_next_refresh_makes_it_good(place: Place, catalogue: Catalogue) -> None:
+    place.add(row(1))
+    catalogue.refresh()
+    place.add(row(2))
+    (added,) = set(place.instances.files()) - set(catalogue._instances.files())
+    away = Path(added).rename(f"{added}.away")
+    for _ in range(2):
+        with pytest.raises(IndexerError, match="cannot be read"):
+            catalogue.refresh()
+    away.rename(added)
+    catalogue.refresh()
+    assert [found["instances"] for found in catalogue.query(COUNTS)] == [2]
 
 
 def test_an_optimised_table_makes_no_study_vanish(place: Place) -> None:

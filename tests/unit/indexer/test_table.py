@@ -120,6 +120,13 @@ def test_a_missing_or_newer_table_is_refused_with_a_reason(tmp_path: Path) -> No
         Table.open(tmp_path / "t")
 
 
+def test_a_table_whose_log_is_damaged_meanwhile_says_so(tmp_path: Path) -> None:
+    table = Table.create(tmp_path / "t")
+    (tmp_path / "t" / "_delta_log" / f"{1:020d}.json").write_bytes(b"\0" * 100)
+    with pytest.raises(IndexerError, match="cannot read the table"):
+        table.refresh()
+
+
 def test_storage_options_of_s3fs_are_translated() -> None:
     options = {"key": "ak", "secret": "sk", "endpoint_url": "http://127.0.0.1:9000", "client_kwargs": {"region_name": "eu-1"}}
     assert delta_options("/local/t", options) is None
