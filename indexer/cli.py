@@ -12,14 +12,16 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from indexer.errors import IndexerError
+from indexer.errors import IndexerError, UsageError
 
 if TYPE_CHECKING:
+    from indexer.table import Table
     from indexer.tree import Progress, Report
 
 log = logging.getLogger(__name__)
@@ -94,14 +96,13 @@ def query(table: str, sql: str, endpoint_url: str | None, as_json: bool) -> None
 
     Example: indexer query TABLE "SELECT Modality, count(*) AS n FROM instances GROUP BY 1 ORDER BY n DESC"
     """
-    from indexer.columns import OVERLAYS
     from indexer.query import connect
     from indexer.query import query as run
     from indexer.table import Table
 
-    beside = _overlays(table)
-    instances = Table.open(table, storage_options=_options(endpoint_url))
-    con = connect(instances, overlays=Table.open(beside, OVERLAYS) if beside else None)
+    options = _options(endpoint_url)
+    instances = Table.open(table, storage_options=options)
+    con = connect(instances, overlays=_overlays(table, options))
     try:
         rows = run(con, sql)
     finally:
@@ -142,10 +143,16 @@ def info(table: str, endpoint_url: str | None, as_json: bool) -> None:
         _print_rows([made])
 
 
-def _overlays(table: str) -> str | None:
-    """The table of revisions that lies beside an archive's table of instances, so that corrected values are seen."""
-    beside = Path(table).parent / "overlays"
-    return str(beside) if "://" not in table and Path(table).name == "instances" and beside.is_dir() else None
+def _overlays(table: str, options: Mapping[str, Any]) -> Table | None:
+    """Open the table of revisions that lies beside an archive's table of instances, so that corrected values are seen."""
+    from indexer.columns import OVERLAYS
+    from indexer.table import Table
+
+    place = table.rstrip("/") if "://" in table else str(Path(table))
+    if place.rpartition("/")[2] == "instances":
+        with suppress(UsageError):  # nothing was corrected yet, or it is no archive's
+            return Table.open(f"{place.removesuffix('instances')}overlays", OVERLAYS, options)
+    return None
 
 
 def _options(endpoint_url: str | None) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from indexer import cli
+from indexer.columns import OVERLAYS
 from indexer.errors import IndexerError, UsageError
 from indexer.query import connect, query
 from indexer.remote import HEAD
@@ -243,6 +245,28 @@ def test_table_and_objects_in_one_bucket_by_the_command_with_credentials_of_the_
         told = indexer("scan", url, "--to", table)
         assert (told["found"], told["added"]) == (5, added)
     assert indexer("query", table, "SELECT count(DISTINCT PatientID) AS n FROM instances") == [{"n": 5}]
+
+
+def test_corrected_values_of_an_archive_on_s3_are_seen(
+    moto: S3Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, options = moto.url(), moto.storage_options()
+    for name, option in (("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret")):
+        monkeypatch.setenv(name, options[option])
+    row = {"path": "p", "size": 1, "StudyInstanceUID": "1.2", "sha256": "ab" * 32, "PatientID": "P1"}
+
+    def asked(table: str) -> Any:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["query", table, "SELECT PatientID, revision FROM instances", "--endpoint-url", moto.endpoint, "--json"])
+        assert not ended.value.code
+        return json.loads(capsys.readouterr().out)
+
+    Table.create(f"{url}/index/instances", storage_options=options).append([row], "w", 1)
+    assert asked(f"{url}/index/instances") == [{"PatientID": "P1", "revision": None}]
+    overlays = Table.create(f"{url}/index/overlays", OVERLAYS, options)
+    overlays.append([{**row, "PatientID": "P2", "revision": 1}], "c", 1)
+    for table in (f"{url}/index/instances", f"{url}/index/instances/"):
+        assert asked(table) == [{"PatientID": "P2", "revision": 1}]
 
 
 def test_mistakes_are_named(moto: S3Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
