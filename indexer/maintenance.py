@@ -146,11 +146,11 @@ class Rewrite:
         for file in files:
             for part in self._files.read(file.path, rows):
                 if held and sum(each.num_rows for each in held) + part.num_rows > rows:
-                    yield pa.concat_tables(held)
+                    yield pa.concat_tables(held, promote_options="default")
                     held = []
                 held.append(part)
         if held:
-            yield pa.concat_tables(held)
+            yield pa.concat_tables(held, promote_options="default")
 
 
 def _cuts(hashes: Any, bits: int) -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import fsspec
@@ -55,22 +56,26 @@ class ParquetFiles:
         self._row_group = _ROW_GROUP if "SOPInstanceUID" in schema.names else _STUDIES_ROW_GROUP
         self._blooms = _bloom_options(schema.names)
         self._encodings = {name: encoding for name, encoding in _HARDLY_REPEATED.items() if name in schema.names}
-        self._dictionaries = [name for name in schema.names if name not in self._encodings]
 
     def write(self, parts: Iterable[pa.Table], *, data_change: bool = True) -> AddAction:
-        """Write one file of some tables, in their order; give the action that adds it to the table."""
+        """Write one file of some tables, in their order; give the action that adds it to the table.
+
+        Columns that this release does not know are kept; all parts must have the same ones.
+        """
+        fitted = map(self._fit, parts)
+        first = next(fitted, self._schema.empty_table())
         sink = pa.BufferOutputStream()
         with pq.ParquetWriter(
             sink,
-            self._schema,
+            first.schema,
             compression="zstd",
             store_schema=False,
-            use_dictionary=self._dictionaries,
+            use_dictionary=[name for name in first.column_names if name not in self._encodings],
             column_encoding=self._encodings or None,
             bloom_filter_options=self._blooms,
         ) as writer:
-            for part in parts:
-                writer.write_table(self._fit(part), row_group_size=self._row_group)
+            for part in chain((first,), fitted):
+                writer.write_table(part, row_group_size=self._row_group)
         content = sink.getvalue()
         metadata = pq.read_metadata(pa.BufferReader(content))
         path = f"part-{uuid.uuid4()}.zstd.parquet"
@@ -79,7 +84,10 @@ class ParquetFiles:
         return AddAction(path, content.size, {}, int(time.time() * 1000), data_change, stats)
 
     def read(self, path: str, rows: int) -> Iterator[pa.Table]:
-        """Read one file, some row groups at a time that have up to so many rows; columns that it lacks are NULL."""
+        """Read one file, some row groups at a time that have up to so many rows; columns that it lacks are NULL.
+
+        Columns that this release does not know come behind those of the schema.
+        """
         file = pq.ParquetFile(pa.BufferReader(self._fs.cat_file(f"{self._root}/{path}")))
         groups: list[int] = []
         held = 0
@@ -101,10 +109,12 @@ class ParquetFiles:
     def _fit(self, table: pa.Table) -> pa.Table:
         if table.schema.equals(self._schema):
             return table
+        added = [field for field in table.schema if field.name not in self._schema.names]  # by a newer release
+        schema = pa.schema([*self._schema, *added])
         missing = [name for name in self._schema.names if name not in table.column_names]
         for name in missing:
             table = table.append_column(name, pa.nulls(table.num_rows, self._schema.field(name).type))
-        return table.select(self._schema.names).cast(self._schema)
+        return table.select(schema.names).cast(schema)
 
 
 def _bloom_options(names: Iterable[str]) -> dict[str, dict[str, float]]:

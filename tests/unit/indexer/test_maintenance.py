@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -17,6 +19,7 @@ from indexer.columns import INSTANCES
 from indexer.errors import LeaseHeldError, UsageError
 from indexer.lease import Maintainer, locked
 from indexer.maintenance import data_files, optimize
+from indexer.studies import STUDIES
 from indexer.table import Table
 
 DAY_S = 86_400
@@ -97,6 +100,26 @@ def test_a_file_with_more_rows_than_one_should_have_is_read_piece_by_piece(tmp_p
     optimize(tmp_path / "t", rows_a_file=100)
     assert max(file.rows for file in data_files(Table.open(tmp_path / "t"))) <= 100
     assert rows(str(tmp_path / "t")) == before
+
+
+@pytest.mark.parametrize("schema", [INSTANCES, STUDIES], ids=["instances", "studies"])
+@pytest.mark.parametrize("is_created_by_newer", [False, True])
+def test_a_column_that_a_newer_release_added_is_kept_by_this_one(tmp_path: Path, schema: Any, is_created_by_newer: bool) -> None:
+    url = str(tmp_path / "t")
+    newer = schema.append(pa.field("Added", pa.string()))
+    Table.create(url, newer if is_created_by_newer else schema)
+    uids = [f"1.2.{number}" for number in range(12)]
+    for number in range(0, 12, 4):
+        old, new = ([{"StudyInstanceUID": uid, "Added": f"of {uid}"} for uid in uids[at : at + 2]] for at in (number, number + 2))
+        Table.open(url, schema).append(old, "w", number + 1)
+        Table.open(url, newer).append(new, "w", number + 2)
+    assert optimize(url, schema, rows_a_file=4).steps > 1
+    optimize(url, schema)
+    (file,) = Table.open(url, schema).files()
+    found = pq.read_table(file)
+    assert found.column_names == newer.names
+    kept = {row["StudyInstanceUID"]: row["Added"] for row in found.to_pylist()}
+    assert kept == {uid: f"of {uid}" if at % 4 >= 2 else None for at, uid in enumerate(uids)}
 
 
 def test_what_a_writer_has_appended_is_still_known(url: str) -> None:
