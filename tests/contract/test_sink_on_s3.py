@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.crash import WatchedOperations, run_and_kill
 from tests.support.objects import WireObject, send, send_all, wire_object
 from tests.support.sites import S3, Place
 from vna.archive import Archive, ArchiveSink, Durability
@@ -155,3 +156,28 @@ def test_an_unanswered_put_whose_name_is_another_writers_is_given_up(place: Plac
         assert rows(archive) == []
         assert spooled(archive) == []
     assert archive.sync_index() + elsewhere.sync_index() == 1
+
+
+def test_an_object_whose_spool_name_a_power_failure_took_has_its_row_after_recovery(place: Place) -> None:
+    archive = place.create()
+
+    def work(operations: WatchedOperations) -> None:
+        opened = Archive.open(place.url, place.storage_options, spool=place.spool)
+        publish, kill = opened.store.publish, object.__getattribute__(operations, "_before")
+
+        def publish_and_die(files: Sequence[tuple[Path | str, str]]) -> list[bool]:
+            published = publish(files)
+            kill("publish", ())
+            return published
+
+        opened.store.publish = publish_and_die  # type: ignore[method-assign]
+        with opened.sink() as sink:
+            send(sink, ITEMS[0])
+
+    assert run_and_kill(1, work)
+    (spool_name,) = spooled(archive)
+    spool_name.unlink()
+    recovered = archive.sweep()
+    assert (recovered.completed, recovered.dropped) == (1, 0)
+    assert rows(archive) == [ITEMS[0].sha256]
+    assert archive.sync_index() == 1

@@ -123,25 +123,42 @@ class _Recovery:
                 for row in read_segment(segment, tolerant=True):
                     known.add((row.path, row.sha256))
                     last_seq = max(last_seq, row.seq)
-        rows, completed = self._completed(parts, intents)
+        rows = self._completed(parts, intents)
+        completed = len(rows)
+        rows += self._nameless(intents, known)
         fresh = [row for row in rows if (row.path, row.sha256) not in known]
         self._record(fresh, last_seq)
         self._clear(parts)
         return len(fresh), len(parts) - completed
 
-    def _completed(self, parts: list[Path], intents: dict[str, dict[str, object]]) -> tuple[list[JournalRow], int]:
-        """Publish what was about to be; return the rows of all that has its final name, and how many spool files they cover."""
+    def _completed(self, parts: list[Path], intents: dict[str, dict[str, object]]) -> list[JournalRow]:
+        """Publish what was about to be, and take its intents out; return the rows of all that has its final name."""
         rows = []
         for part in parts:
             fields = intents.pop(part.name, None)
             row = self._row_of(part) if fields is None else from_fields(self._writer, fields)
             if row is not None and self._publish(part, row):
                 rows.append(row)
-        covered = len(rows)
-        if not self._store.keeps_source:
-            # Renamed, not linked: the spool name is gone when the object has its final one, and the intent alone tells.
-            rows += [row for row in (from_fields(self._writer, fields) for fields in intents.values()) if holds(self._store, row)]
-        return rows, covered
+        return rows
+
+    def _nameless(self, intents: dict[str, dict[str, object]], known: set[tuple[str, str]]) -> list[JournalRow]:
+        """Return the rows of what has its final name and no spool name any more: renamed, or put before a power failure took it.
+
+        A link does not outlive its spool name like that: the intent alone was not forced to the disk.
+        """
+        if isinstance(self._store, LocalStore) and self._store.keeps_source:
+            return []
+        rows = []
+        for name, fields in intents.items():
+            row = from_fields(self._writer, fields)
+            if (row.path, row.sha256) not in known and self._stands_nameless(name, row):
+                rows.append(row)
+        return rows
+
+    def _stands_nameless(self, name: str, row: JournalRow) -> bool:
+        if self._store.keeps_source:
+            return self._store.came_from(self._spool / name, row.path)  # by its token: another writer's has its own row
+        return holds(self._store, row) is True
 
     def _publish(self, part: Path, row: JournalRow) -> bool:
         """Make sure that a spool file has its final name, durably; False if it is damaged or that name is another file's."""
