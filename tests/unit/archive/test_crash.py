@@ -243,10 +243,13 @@ from tests.support.objects import send, wire_object
 from vna.archive import Archive
 sink = Archive.open({str(root)!r}).sink()
 send(sink, wire_object())
+told, tells = os.pipe()
 child = os.fork()
 if child == 0:
+    os.write(tells, b"!")
     time.sleep(60)
     os._exit(0)
+os.read(told, 1)  # until the child runs: it has let go by then
 print(child, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
