@@ -1,7 +1,7 @@
 """The command line: ``indexer scan``, ``indexer query``, ``indexer info``.
 
-stdout is data, stderr is progress and messages. Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted. What costs time to
-import is imported inside the commands.
+stdout is data, stderr is progress and messages. Exit codes: 0 done, 1 failed, 2 usage, 21 untrusted service, 130 interrupted.
+What costs time to import is imported inside the commands.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _endpoint = click.option(
 def cli() -> None:
     """What is in these DICOM files? Index any tree of Part 10 files into a Delta Lake table, and ask it.
 
-    Exit codes: 0 done, 1 failed, 2 usage.
+    Exit codes: 0 done, 1 failed, 2 usage, 21 the S3 service of a table cannot be trusted with it, 130 interrupted.
     """
 
 

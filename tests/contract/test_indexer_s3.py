@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from indexer import cli
+from indexer import s3 as s3_module
 from indexer.columns import OVERLAYS
 from indexer.errors import IndexerError, UsageError
 from indexer.query import connect, query
@@ -22,7 +24,9 @@ from indexer.remote import HEAD
 from indexer.schema import COLUMNS
 from indexer.table import Table
 from indexer.tree import index_tree
+from tests.docs.pages import ROOT
 from tests.support.instances import make_instance, part10_bytes, real_images
+from tests.support.peers import HOST
 from tests.support.s3 import S3Service
 from tests.support.s3_proxy import Fault, Request, S3Proxy, s3_proxy
 from tests.unit.indexer.corpus import BAD_FILES, encapsulated, explicit, good, part10
@@ -267,6 +271,30 @@ def test_corrected_values_of_an_archive_on_s3_are_seen(
     overlays.append([{**row, "PatientID": "P2", "revision": 1}], "c", 1)
     for table in (f"{url}/index/instances", f"{url}/index/instances/"):
         assert asked(table) == [{"PatientID": "P2", "revision": 1}]
+
+
+def test_a_table_on_a_service_that_overwrites_ends_with_the_code_that_help_and_page_name(
+    moto: S3Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(s3_module, "_TRUSTED", set())
+    for name, option in (("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret")):
+        monkeypatch.setenv(name, moto.storage_options()[option])
+
+    def ended(*arguments: str) -> int:
+        with pytest.raises(SystemExit) as raised:
+            cli.main(list(arguments))
+        return int(raised.value.code or 0)
+
+    with s3_proxy(moto.port) as proxy:
+        proxy.decide = lambda request: Fault.IGNORE_CONDITION if request.operation == "put" else Fault.NONE
+        endpoint = f"http://{HOST}:{proxy.port}"
+        code = ended("scan", str(write_all(tmp_path, small(1))), "--to", moto.url(), "--endpoint-url", endpoint)
+    assert (code, "If-None-Match" in capsys.readouterr().err) == (21, True)
+    assert ended("--help") == 0
+    for text in (capsys.readouterr().out, (ROOT / "docs" / "indexer.md").read_text("utf-8")):
+        named = re.search(r"Exit codes:(.*?)\.", text, re.DOTALL)
+        assert named is not None
+        assert set(re.findall(r"\b\d+\b", named[1])) == {"0", "1", "2", "21", "130"}
 
 
 def test_mistakes_are_named(moto: S3Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
