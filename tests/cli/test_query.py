@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,24 @@ def test_a_table_shows_the_columns_that_have_values(folder: Path, capsys: pytest
     assert "Smith^J" in output
     assert "1 of 1" in output
     assert "IssuerOfPatientID" not in output
+
+
+def test_only_a_terminal_gets_fewer_answers_than_there_are_and_is_told_so(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vna.cli.query._SHOWN", 2)
+    asked = ["--config", str(folder / "vna.toml"), "query", "--level", "image", "--key", "SOPInstanceUID"]
+    seen = {}
+    for is_terminal in (False, True):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        assert run(asked) == 0
+        seen[is_terminal] = capsys.readouterr().out
+    assert "3 of 3" in seen[False]
+    assert "--limit" not in seen[False]
+    assert "2 of 3" in seen[True]
+    assert "--limit" in seen[True]
+    assert run([*asked, "--limit", "2"]) == 0
+    assert "--limit" not in capsys.readouterr().out, "whoever asks for two knows it"
 
 
 def test_a_wrong_key_is_a_usage_error_that_quotes_no_value(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

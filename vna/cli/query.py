@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import click
 
@@ -25,7 +26,7 @@ _LEVELS = {"patient": "PATIENT", "study": "STUDY", "series": "SERIES", "image": 
     metavar="KEYWORD[=VALUE]",
     help="An attribute to match and show; may be repeated. Without a value it is only shown.",
 )
-@click.option("--limit", type=click.IntRange(1), metavar="N", help=f"At most N answers; default: all, on a terminal {_SHOWN:,}.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help=f"At most N answers. [default: all; on a terminal {_SHOWN:,}]")
 @click.option("--offset", type=click.IntRange(0), default=0, metavar="N", help="Leave out the first N answers.")
 @click.option("--count", "counting", is_flag=True, help="Only tell how many answers there are.")
 @click.option("--combined", is_flag=True, help="Take a range of dates and one of times as a single range.")
@@ -55,7 +56,8 @@ def command(
     for key in keys:
         keyword, _, value = key.partition("=")
         asked.setdefault(keyword, []).append(value)
-    if not as_json and not counting and limit is None:
+    is_cut = limit is None and not as_json and not counting and sys.stdout.isatty()
+    if is_cut:
         limit = _SHOWN
     made = question(Level(_LEVELS[level]), asked, limit=limit, offset=offset, combined=combined, hierarchical=hierarchical)
     with open_archive(configuration(ctx)).catalogue() as catalogue:
@@ -70,6 +72,8 @@ def command(
         columns = shown(answers)
         table([{keyword: value for keyword, value in answer.items() if keyword in columns} for answer in answers])
         click.echo(f"{len(answers):,} of {total:,}")
+        if is_cut and len(answers) == _SHOWN < total - offset:
+            click.echo(f"A terminal is shown {_SHOWN:,} answers: --limit gives more of them, --offset the next ones.")
 
 
 def shown(answers: list[dict[str, object]]) -> set[str]:
