@@ -19,7 +19,11 @@ from vna.cli.session import configuration, open_archive
 @click.command("receive")
 @click.option("--port", type=click.IntRange(0, 65535), help="Listen here instead of [local] port; 0 picks a free one.")
 @click.option(
-    "--workers", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N", help="Accepting processes; default: the cores."
+    "--workers",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    metavar="N",
+    help="Accepting processes, each with its part of the limits; default: the cores.",
 )
 @json_option
 @click.pass_context

@@ -22,7 +22,7 @@ REJECTIONS: Final = {
     "APPLICATION_CONTEXT": Rejection("the peer wants another application context", (1, 1, 2)),
     "CALLED_AE": Rejection("the peer calls an AE title that is not ours", (1, 1, 7)),
     "CALLING_AE": Rejection("the peer's AE title is not on the allow list with its address", (1, 1, 3)),
-    "ASSOC_LIMIT": Rejection("as many associations are open as may be, in total or from this address", (2, 3, 2)),
+    "ASSOC_LIMIT": Rejection("this process has as many associations as it may, in total or from this address", (2, 3, 2)),
 }
 """Answered with A-ASSOCIATE-RJ."""
 
@@ -39,7 +39,7 @@ DROPS: Final = {
     "ACCEPT_DEADLINE": Rejection("no whole A-ASSOCIATE-RQ came in time"),
     "TLS_DEADLINE": Rejection("the TLS handshake was not over in time"),
     "TLS": Rejection("the TLS handshake failed"),
-    "WAITING_LIMIT": Rejection("too many connections wait for their first PDU, in total or from this address"),
+    "WAITING_LIMIT": Rejection("too many connections wait in this process for their first PDU, in total or from this address"),
     "CLOSED": Rejection("the peer closed the connection before its first PDU was whole"),
 }
 """Closed without an answer."""
