@@ -13,7 +13,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from vna.archive.layout import SPOOL
@@ -22,6 +22,9 @@ from vna.store import SYSTEM, Operations, Spool
 from vna.store.locks import hold, locked, release
 from vna.store.operations import APPEND_MODE, FOLDER_MODE, store_errors
 from vna.store.room import Reserve
+
+UPLOADED_WITHIN = timedelta(hours=12)
+"""How long after an object was put into a bucket the journal segment of the machine that took it may follow."""
 
 LOCK = "lock"
 INTENTS = "intents"
