@@ -6,18 +6,18 @@ next :meth:`Index.sync`.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import fsspec
-
 from indexer.columns import INSTANCES, OVERLAYS, to_arrow
 from indexer.errors import IndexerError, LeaseHeldError, UntrustedServiceError, UsageError
 from indexer.lease import locked
+from indexer.schema import study_hash
 from indexer.table import Segment as TableSegment
 from indexer.table import Table
 from vna.archive.address import Address
@@ -25,6 +25,7 @@ from vna.archive.journal import Journal, Segment, read_segment
 from vna.archive.layout import INDEX_INSTANCES, INDEX_OVERLAYS, INDEX_STUDIES, SPOOL
 from vna.archive.manifests import write_manifests
 from vna.archive.placing import exchange_folder, put_in_order, replace_table
+from vna.archive.revision_files import revised_studies
 from vna.archive.rows import JournalRow, index_columns
 from vna.errors import ConfigError, LockedError, RefusedError, StoreError, VnaError
 from vna.executors import Workplace
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from indexer.catalogue import Catalogue
+
+log = logging.getLogger(__name__)
 
 _ROWS_PER_COMMIT = 20_000
 _SUMMARY = """
@@ -67,25 +70,57 @@ class Index:
                 )
             if isinstance(self._store, LocalStore):  # elsewhere each costs requests, and the next sync writes them anyway
                 self._manifests_of_open_segments()
+            self._make_revisions_good()
         return added
 
     def sync_revisions(self) -> int:
         """Take revisions into the table of overlays; see :meth:`vna.archive.Archive.sync_revisions`."""
+        with self.maintaining(), index_errors():
+            return self._take_revisions(self._overlays)
+
+    def _take_revisions(self, overlays: str) -> int:
         from vna.archive.overlays import sync_overlays  # it reads data elements, which takes long to import
 
-        with self.maintaining(), index_errors():
-            return sync_overlays(self._store, self._overlays, self._objects_of, self._options)
+        return sync_overlays(self._store, overlays, self._objects_of, self._options)
+
+    def _make_revisions_good(self) -> None:
+        """Take revisions into the table of overlays whose writer died before it did so, or is on another machine."""
+        try:
+            with index_errors():
+                if self._lacks_revisions():
+                    self._take_revisions(self._overlays)
+        except StoreError as exc:  # they stay due, and what was received is in the index all the same
+            log.warning("revisions are not in the index yet: %s", exc)
+
+    def _lacks_revisions(self) -> bool:
+        """Tell, by the names of their files alone, whether there are revisions that the table of overlays does not have."""
+        overlays: Table | None = None
+        for folder, numbers in revised_studies(self._store):
+            try:
+                overlays = overlays or Table.open(self._overlays, OVERLAYS, self._options)
+            except UsageError:
+                return True
+            if numbers[-1] > (overlays.transaction(folder) or 0):
+                return True
+        return False
 
     def _objects_of(self, study_instance_uid: str) -> dict[str, tuple[str, str]]:
-        rows = self.select(None, [study_instance_uid], ("sha256", "path", "received_status"))
-        return {row["sha256"]: (row["path"], row["received_status"]) for row in rows}
+        from indexer import query
 
-    def connect(self) -> DuckDBPyConnection:
+        of_study = "WHERE study_hash = ? AND StudyInstanceUID = ? AND sha256 IS NOT NULL"
+        with closing(self.connect(as_received=True)) as con:
+            rows = query.query(
+                con, f"SELECT sha256, path, status FROM received {of_study}", (study_hash(study_instance_uid), study_instance_uid)
+            )
+        return {row["sha256"].hex(): (row["path"], row["status"]) for row in rows}
+
+    def connect(self, *, as_received: bool = False) -> DuckDBPyConnection:
         """Open the view ``instances``; see :meth:`vna.archive.Archive.connect`."""
         from indexer import query  # not before somebody asks: who only commits needs no DuckDB
 
         with index_errors():
-            overlays = Table.open(self._overlays, OVERLAYS, self._options) if self._has_overlays() else None
+            has_overlays = not as_received and self._has_overlays()
+            overlays = Table.open(self._overlays, OVERLAYS, self._options) if has_overlays else None
             table = self._table()
             return query.connect(table, overlays=overlays, extra_rows=self._rows_beside(table))
 
@@ -182,25 +217,50 @@ class Index:
 
     def rebuild(self, address: Address, place: Workplace, report: Report, on_differing: Callable[[str], None] | None) -> int:
         """Make the table anew; see :meth:`vna.archive.Archive.rebuild_index`."""
-        from vna.archive.overlays import sync_overlays
         from vna.archive.rebuild import Rebuild
 
         # Held to the end: who optimises the table that is replaced would go on in the new one's log.
-        with index_errors(), locked(self._instances), self.maintaining(), store_errors("the index could not be rebuilt"):
-            beside = self._workspace / f"{INDEX_INSTANCES}.rebuild"
-            shutil.rmtree(beside, ignore_errors=True)
-            try:
+        with (
+            index_errors(),
+            locked(self._instances),
+            locked(self._overlays),
+            self.maintaining(),
+            store_errors("the index could not be rebuilt"),
+        ):
+            with self._beside(INDEX_INSTANCES) as beside:
                 count, accounted = Rebuild(address, self._store, self._workspace, self._journal, place, report, on_differing).run(
                     beside
                 )
                 if not count:
                     self._refuse_emptiness()
                 self._put_in_place(beside, accounted)
-            finally:
-                shutil.rmtree(beside, ignore_errors=True)
-            self._remove(self._overlays)
-            sync_overlays(self._store, self._overlays, self._objects_of, self._options)
+            with self._beside(INDEX_OVERLAYS) as beside:
+                self._rebuild_overlays(beside)
         return count
+
+    @contextmanager
+    def _beside(self, name: str) -> Iterator[Path]:
+        """Have a place on the local disk for a table that is made anew; what is left there goes away."""
+        beside = self._workspace / f"{name}.rebuild"
+        shutil.rmtree(beside, ignore_errors=True)
+        try:
+            yield beside
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def _rebuild_overlays(self, beside: Path) -> None:
+        """Make the overlays anew, and put them in the old ones' place in one commit, so that none is ever missed.
+
+        Where the store shows no revision at all, what is there stays: revisions do not go away.
+        """
+        self._take_revisions(str(beside))
+        if beside.exists():
+            fresh = Table.open(beside, OVERLAYS)
+
+            def held() -> dict[str, int]:  # a revision that came meanwhile is due once more
+                return {folder: fresh.transaction(folder) or 0 for folder, _ in revised_studies(self._store)}
+
+            replace_table(self._store, INDEX_OVERLAYS, OVERLAYS, fresh, held, self._options)
 
     def _refuse_emptiness(self) -> None:
         """Raise RefusedError if an index without any object would take the place of one with some."""
@@ -280,14 +340,6 @@ class Index:
             lambda: {writer: accounted.get(writer, 0) for writer, _ in self._journal.by_writer()},
             self._options,
         )
-
-    def _remove(self, location: str) -> None:
-        if isinstance(self._store, LocalStore):
-            shutil.rmtree(location, ignore_errors=True)
-            return
-        fs, path = fsspec.core.url_to_fs(location, **dict(self._options or {}), use_listings_cache=False)
-        with suppress(FileNotFoundError):
-            fs.rm(path, recursive=True)
 
 
 @contextmanager
