@@ -76,6 +76,8 @@ class Index:
     def sync_revisions(self) -> int:
         """Take revisions into the table of overlays; see :meth:`vna.archive.Archive.sync_revisions`."""
         with self.maintaining(), index_errors():
+        with index_errors():
+            self._table()  # made now, since who looks for objects would wait for the lock that is held then
             return self._take_revisions(self._overlays)
 
     def _take_revisions(self, overlays: str) -> int:

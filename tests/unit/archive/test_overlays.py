@@ -95,6 +95,14 @@ def test_what_a_corrector_left_that_died_is_shown_after_the_next_sync(archive: A
     assert archive.index_info()["tables"]["overlays"]["version"] == version
 
 
+def test_revisions_are_taken_in_before_there_is_an_index(archive: Archive) -> None:
+    with archive.sink() as sink:
+        receipt = send(sink, wire_object())
+    revise(archive, "NEW", receipt)
+    assert archive.sync_revisions() == 1
+    assert patients(archive, receipt) == ["NEW"]
+
+
 def test_a_revision_that_cannot_be_taken_in_does_not_keep_what_is_received_out(archive: Archive, receipts: list[Receipt]) -> None:
     revise(archive, "NEW", receipts[0])
     with archive.sink() as sink:
