@@ -189,7 +189,7 @@ class ArchiveSink:
 
     def _is_duplicate(self, pending: Pending) -> bool:
         """Choose the place of an object; if it stands there already, note the receipt and drop the spool file."""
-        if not self._store.exists(pending.row.path) and pending.row.path not in self._unfinished:
+        if not self._store.exists(pending.row.path) and pending.row.path not in self._unfinished.left:
             return False  # its own place is free, as nearly always
         for row in places(pending.row):
             finished = self._unfinished.finish(row.path, self._finish)
@@ -233,10 +233,13 @@ class ArchiveSink:
         for pending in batch:
             put_reason(self._store, pending.row)
         self._journal.append([pending.payload for pending in batch])
-        for pending in batch:
-            pending.is_recorded = True
-        for pending in batch:
-            self._drop(pending)
+        try:
+            for pending in batch:
+                self._drop(pending)
+        except BaseException:
+            for pending in batch:
+                pending.is_recorded = True
+            raise
 
     def _drop(self, pending: Pending) -> None:
         """Remove the spool name and the intent of an object that the journal knows."""

@@ -33,7 +33,7 @@ class Pending:
 
 
 @dataclass(slots=True)
-class _Left:
+class Left:
     """What is left under one path: more than one object where several threads failed at the same time."""
 
     pending: list[Pending] = field(default_factory=list)
@@ -41,27 +41,27 @@ class _Left:
 
 
 class Unfinished:
-    """Objects that an error left, by path. Thread-safe: who asks for a path that another thread finishes waits for that."""
+    """Objects that an error left. Thread-safe: who asks for a path that another thread finishes waits for that.
+
+    ``left`` has their paths, to be looked into once for each object that comes, and changed here alone.
+    """
 
     def __init__(self) -> None:
+        self.left: dict[str, Left] = {}
         self._lock = threading.Lock()
-        self._left: dict[str, _Left] = {}
-
-    def __contains__(self, path: str) -> bool:
-        return path in self._left
 
     def __len__(self) -> int:
-        return len(self._left)
+        return len(self.left)
 
     def keep(self, pending: Pending) -> None:
         """Keep an object for another try."""
         with self._lock:
-            self._left.setdefault(pending.row.path, _Left()).pending.append(pending)
+            self.left.setdefault(pending.row.path, Left()).pending.append(pending)
 
     def paths(self, *, in_doubt: bool) -> list[str]:
         """Name the paths where something is (or nothing is) of which nobody knows whether it was published."""
         with self._lock:
-            return [path for path, left in self._left.items() if any(one.is_in_doubt for one in left.pending) == in_doubt]
+            return [path for path, left in self.left.items() if any(one.is_in_doubt for one in left.pending) == in_doubt]
 
     def finish(self, path: str, finish: Callable[[Pending], bool]) -> Receipt | None:
         """Finish what is left under a path; give the receipt of what is in the archive now, None if there was nothing.
@@ -69,7 +69,7 @@ class Unfinished:
         ``finish`` tells whether it is; False, where another object has the name, is forgotten. What it raises goes through to
         the caller, and the object stays.
         """
-        left = self._left.get(path)
+        left = self.left.get(path)
         if left is None:
             return None
         receipt = None
@@ -81,7 +81,7 @@ class Unfinished:
                 with self._lock:
                     left.pending.pop(0)
                     if not left.pending:
-                        del self._left[path]
+                        del self.left[path]
         return receipt
 
 

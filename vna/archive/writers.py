@@ -109,8 +109,6 @@ class Intents:
         # The line break in front keeps a line whole that follows one which a full disk cut short.
         line = b'\n{"spool":"%b",%b\n' % (spool_name.encode("ascii"), payload[1:])  # a spool name needs no escapes
         with self._lock, store_errors("the intent could not be written"):
-            if self._is_lost:
-                raise StoreError("an earlier fsync of the spool failed", hint="end this process, examine the disk, start again")
             self._turn_over(durable=durable)
             self._operations.write(self._descriptor, line)
             if durable:
@@ -147,6 +145,8 @@ class Intents:
         """Begin a new file now and then, so that finished ones can go and a long life leaves no long list."""
         if self._descriptor >= 0 and self._lines < _LINES_PER_FILE:
             return
+        if self._is_lost:
+            raise StoreError("an earlier fsync of the spool failed", hint="end this process, examine the disk, start again")
         if self._descriptor >= 0:
             os.close(self._descriptor)
             if not self._unfinished[self._number]:
@@ -165,6 +165,8 @@ class Intents:
             self._operations.sync_folder(self._folder)
         except OSError:
             self._is_lost = True
+            os.close(self._descriptor)
+            self._descriptor = -1
             raise
 
     def _path(self, number: int) -> Path:
