@@ -57,6 +57,25 @@ def test_a_rebuild_gives_manifests_back_what_they_lack(archive: Archive, capsys:
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_rebuild_tells_how_many_objects_are_missing_and_refuses_when_all_are(
+    archive: Archive, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, told = index(capsys, "rebuild")
+    assert (code, told["rows"], told["missing"]) == (0, 3, 0)
+    first, *others = sorted(archive.root.glob("instances/**/*.dcm"))
+    first.unlink()
+    code, told = index(capsys, "rebuild")
+    assert (code, told["rows"], told["missing"]) == (3, 2, 1)
+    for path in others[:1]:
+        path.unlink()
+    others[1].rename(archive.root / "quarantine.dcm")
+    with archive.sink() as sink:
+        assert send(sink, wire_object(StudyInstanceUID=None)).state == "quarantined"
+    assert index(capsys, "rebuild") == (21, {})
+    code, told = index(capsys, "rebuild", "--accept-missing")
+    assert (code, told["rows"], told["missing"]) == (3, 1, 3)
+
+
 def test_exit_code_11_says_that_another_process_optimises(archive: Archive, capsys: pytest.CaptureFixture[str]) -> None:
     with locked(f"{archive.url}/index/instances"):
         assert index(capsys, "optimize") == (11, {})

@@ -345,6 +345,8 @@ class Archive:
         workers: int = 1,
         cluster: str = "",
         on_differing: Callable[[str], None] | None = None,
+        on_missing: Callable[[int], None] | None = None,
+        accept_missing: bool = False,
     ) -> int:
         """Make the index anew from the objects and the journal, and put it in the old one's place; return the number of rows.
 
@@ -352,10 +354,18 @@ class Archive:
         ``on_differing`` asks for every object to be read to its end: it is called with the path of each that has another digest
         than the journal's, which stands. Manifests are given back what they lack. ``cluster`` is the address of a Dask scheduler
         whose workers read the objects.
+
+        Recorded objects that the store does not hold are left out; ``on_missing`` is told how many. Raises RefusedError for more
+        than a handful and a hundredth, or all that is filed, unless ``accept_missing``; and for a list that is incomplete.
         """
         self.sweep()
-        place = Workplace(workers, cluster)
-        return self._index().rebuild(Address.of(self), place, report, on_differing)
+        from vna.archive.rebuild import Missing
+
+        missing = Missing(is_accepted=accept_missing)
+        rows = self._index().rebuild(Address.of(self), Workplace(workers, cluster), report, on_differing, missing)
+        if missing.count and on_missing is not None:
+            on_missing(missing.count)
+        return rows
 
     def _index(self) -> Index:
         from vna.archive.index import Index

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from indexer.catalogue import Catalogue
+    from vna.archive.rebuild import Missing
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +76,9 @@ class Index:
 
     def sync_revisions(self) -> int:
         """Take revisions into the table of overlays; see :meth:`vna.archive.Archive.sync_revisions`."""
-        with self.maintaining(), index_errors():
         with index_errors():
             self._table()  # made now, since who looks for objects would wait for the lock that is held then
+        with self.maintaining(), index_errors():
             return self._take_revisions(self._overlays)
 
     def _take_revisions(self, overlays: str) -> int:
@@ -217,7 +218,9 @@ class Index:
                 done[name] = optimize_table(url, schema, self._options, keep_hours=keep_hours, dry_run=dry_run, report=report)
         return {**summary(done), "studies": studies}
 
-    def rebuild(self, address: Address, place: Workplace, report: Report, on_differing: Callable[[str], None] | None) -> int:
+    def rebuild(
+        self, address: Address, place: Workplace, report: Report, on_differing: Callable[[str], None] | None, missing: Missing
+    ) -> int:
         """Make the table anew; see :meth:`vna.archive.Archive.rebuild_index`."""
         from vna.archive.rebuild import Rebuild
 
@@ -230,11 +233,11 @@ class Index:
             store_errors("the index could not be rebuilt"),
         ):
             with self._beside(INDEX_INSTANCES) as beside:
-                count, accounted = Rebuild(address, self._store, self._workspace, self._journal, place, report, on_differing).run(
-                    beside
-                )
-                if not count:
-                    self._refuse_emptiness()
+                rebuild = Rebuild(address, self._store, self._workspace, self._journal, place, report, on_differing, missing)
+                held = self._held()
+                count, accounted = rebuild.run(beside)
+                if not missing.known:  # nor can the journal tell what should be there
+                    self._refuse_loss(held, count, missing)
                 self._put_in_place(beside, accounted)
             with self._beside(INDEX_OVERLAYS) as beside:
                 self._rebuild_overlays(beside)
@@ -264,13 +267,19 @@ class Index:
 
             replace_table(self._store, INDEX_OVERLAYS, OVERLAYS, fresh, held, self._options)
 
-    def _refuse_emptiness(self) -> None:
-        """Raise RefusedError if an index without any object would take the place of one with some."""
+    def _held(self) -> int:
+        """Tell how many objects the index holds that is there; 0 for none, and for one that cannot be read."""
         try:
-            held = Table.open(self._instances, storage_options=self._options).info().rows
+            return Table.open(self._instances, storage_options=self._options).info().rows
         except (IndexerError, UsageError):
-            held = 0
-        if held:
+            return 0
+
+    def _refuse_loss(self, held: int, count: int, missing: Missing) -> None:
+        """Raise RefusedError if an index with much less would take the place of the one that is there."""
+        missing.known, missing.count = held, max(0, held - count)
+        if count and missing.is_too_much:
+            raise missing.refusal(f"{held - count:,} of {held:,} objects that the index holds")
+        if held and not count:
             raise RefusedError(
                 f"the store shows no object at all, and the index holds {held:,}",
                 hint="see that the disk is mounted, or the bucket is the right one; if all is gone indeed, remove index/ first",

@@ -10,7 +10,9 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -39,7 +41,47 @@ _FILES_PER_TASK = 256
 _REQUESTS_AT_ONCE = 16
 _REQUESTS_PER_TASK = 16
 _LOOKED_FOR = 100
+_HANDFUL = 10
+_SHARE = 0.01
 _WRITER = "rebuild"
+
+
+@dataclass
+class Missing:
+    """Objects that the journal knows and the store does not show, and whether they are believed to be gone.
+
+    A disk that is not mounted shows nothing, or little. So everything below ``instances/``, or more than :data:`_HANDFUL` objects
+    that are more than :data:`_SHARE` of all, is refused unless ``is_accepted``.
+    """
+
+    is_accepted: bool = False
+    known: int = 0
+    count: int = 0
+    instances: int = 0
+    shows_instances: bool = False
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether more is missing than may be gone."""
+        return not self.is_accepted and self.count > max(_HANDFUL, self.known * _SHARE)
+
+    def add(self, absent: Sequence[str], *, shows_instances: bool) -> None:
+        """Count absent objects of one part."""
+        self.count += len(absent)
+        self.instances += sum(name.startswith(f"{INSTANCES}/") for name in absent)
+        self.shows_instances = self.shows_instances or shows_instances
+
+    def check_whole(self) -> None:
+        """Raise RefusedError where ``instances/`` shows nothing of what is known, unless that is accepted."""
+        if self.instances and not self.shows_instances and not self.is_accepted:
+            raise self.refusal(f"all {self.instances:,} objects that the journal knows below instances/")
+
+    def refusal(self, what: str) -> RefusedError:
+        """Say what is missing, and what to do."""
+        return RefusedError(
+            f"{what} are missing in the store",
+            hint="see that the disk is mounted, or the bucket is the right one; if they are gone indeed, say --accept-missing",
+        )
 
 
 class Rebuild:
@@ -54,6 +96,7 @@ class Rebuild:
         place: Workplace,
         report: Report,
         on_differing: Callable[[str], None] | None = None,
+        missing: Missing | None = None,
     ) -> None:
         self._address = address
         self._store = store
@@ -62,6 +105,7 @@ class Rebuild:
         self._place = place
         self._report = report
         self._on_differing = on_differing
+        self._missing = missing or Missing()
 
     def run(self, table_folder: Path) -> tuple[int, dict[str, int]]:
         """Fill a new table in a local folder with a row for every object that is not in flight.
@@ -75,15 +119,16 @@ class Rebuild:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         try:
-            has_known = _sort_journal(sealed, scratch)
+            self._missing.known = _sort_journal(sealed, scratch)
             table = Table.create(table_folder)
             count = self._write(table, self._read(self._work(scratch, _Latecomers(self._journal, sealed))), sealed)
-            if not count and has_known:
+            if not count and self._missing.known:
                 raise RefusedError(
                     "the store shows no object at all, and the journal knows some",
                     hint="see that the disk is mounted, or the bucket is the right one; "
                     "if all is gone indeed, remove journal/ first",
                 )
+            self._missing.check_whole()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return count, {segment.writer: segment.n for segment in sealed}
@@ -97,12 +142,27 @@ class Rebuild:
                 for name in chain(self._store.list(f"{INSTANCES}/{part}"), self._store.list(f"{QUARANTINE}/{part}"))
                 if name.endswith(".dcm") and not is_materialised(name)
             ]
-            _check_listing(self._store, part, known, names)
+            self._check_listing(part, known, names)
             yield from (known[name] for name in names if name in known)
             if unknown := [name for name in names if name not in known]:
                 # In this order: an object that has left the spool by now has its row in the journal by the time that is read.
                 in_flight, late = _in_flight(self._store, self._workspace), latecomers.paths()
                 yield from (Known(name) for name in unknown if name not in late and not in_flight(name))
+
+    def _check_listing(self, part: str, known: Mapping[str, Known], names: Sequence[str]) -> None:
+        """Count what the journal knows and the list does not show; raise RefusedError where that is believed not to be gone."""
+        shown = set(names)
+        absent = sorted(known.keys() - shown)
+        self._missing.add(absent, shows_instances=any(name.startswith(f"{INSTANCES}/") for name in shown))
+        # Where it is refused anyway, a few look-ups tell why.
+        looked_for = absent[:_LOOKED_FOR] if self._missing.is_too_much else absent
+        if any(_exist(self._store, looked_for)):
+            raise RefusedError(
+                f"the store's list of part {part} does not show objects that are there",
+                hint="examine the service, then try again",
+            )
+        if self._missing.is_too_much:
+            raise self._missing.refusal(f"{self._missing.count:,} of {self._missing.known:,} objects that the journal knows")
 
     def _read(self, work: Iterator[Known]) -> Iterator[IndexRows]:
         """Let workers read the objects, in any order; a few are read in this process, sooner than another one is started."""
@@ -150,9 +210,9 @@ def _died(known: Known) -> IndexRows:
     return index_rows([completed(unreadable_row(known.path, known.sha256), known)])
 
 
-def _sort_journal(sealed: Iterable[Segment], scratch: Path) -> bool:
-    """Spread what the journal knows over one file for each part, in one pass; tell whether it knows anything."""
-    has_rows = False
+def _sort_journal(sealed: Iterable[Segment], scratch: Path) -> int:
+    """Spread what the journal knows over one file for each part, in one pass; tell how many rows it has."""
+    count = 0
     for segment in sealed:
         lines: dict[str, list[str]] = {}
         for row in read_segment(segment, tolerant=True):
@@ -161,8 +221,8 @@ def _sort_journal(sealed: Iterable[Segment], scratch: Path) -> bool:
         for part, found in lines.items():
             with (scratch / part).open("a", encoding="ascii") as file:
                 file.writelines(found)
-        has_rows = has_rows or bool(lines)
-    return has_rows
+        count += sum(map(len, lines.values()))
+    return count
 
 
 def _known(scratch: Path, part: str) -> dict[str, Known]:
@@ -200,15 +260,13 @@ class _Latecomers:
         return self._paths
 
 
-def _check_listing(store: Store, part: str, known: Mapping[str, Known], names: Sequence[str]) -> None:
-    """Raise RefusedError if an object that the journal knows stands in the store, and its list does not show it."""
-    missing = known.keys() - set(names)
-    for name in islice(sorted(missing), _LOOKED_FOR):
-        if store.exists(name):
-            raise RefusedError(
-                f"the store's list of part {part} does not show objects that are there",
-                hint="examine the service, then try again",
-            )
+def _exist(store: Store, names: Sequence[str]) -> Iterator[bool]:
+    """Tell of each object whether it is there, with several requests at once where that takes any."""
+    if isinstance(store, LocalStore) or not names:
+        yield from map(store.exists, names)
+        return
+    with ThreadPoolExecutor(min(_REQUESTS_AT_ONCE, len(names))) as pool:
+        yield from pool.map(store.exists, names)
 
 
 def _in_flight(store: Store, workspace: Path) -> Callable[[str], bool]:

@@ -36,16 +36,21 @@ def build(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
 
 @command.command("rebuild")
 @click.option("--digests", is_flag=True, help="Also read every object to its end, and compare its digest with the journal's.")
+@click.option("--accept-missing", is_flag=True, help="Leave out what is gone, however many objects that are.")
 @workers_option
 @cluster_option
 @dry_run_option
 @json_option
 @click.pass_context
-def rebuild(ctx: click.Context, digests: bool, workers: int, cluster: str, dry_run: bool, as_json: bool) -> int:
+def rebuild(
+    ctx: click.Context, digests: bool, accept_missing: bool, workers: int, cluster: str, dry_run: bool, as_json: bool
+) -> int:
     """Make the index anew from the stored objects and the journal, and put it in the old one's place.
 
     Manifests are given back what they lack.
-    Exit code 3 says that --digests found objects that are not what was recorded; `vna scrub` examines and repairs them.
+    Exit code 3 says that --digests found objects that are not what was recorded, or that recorded objects are missing;
+    `vna scrub` names and repairs them. Where more than a handful are missing (1 % and ten), or all that is filed, it is refused
+    with exit code 21: most likely a disk is not mounted.
     """
     archive = open_archive(configuration(ctx))
     started = time.monotonic()
@@ -53,13 +58,22 @@ def rebuild(ctx: click.Context, digests: bool, workers: int, cluster: str, dry_r
         emit({"would_scan": sum(1 for _ in archive.store.list("instances"))}, as_json=as_json)
         return 0
     differing: list[str] = []
+    missing: list[int] = []
     with progress("rebuild", quiet=as_json) as report:
-        rows = archive.rebuild_index(report, workers=workers, cluster=cluster, on_differing=differing.append if digests else None)
-    shown = {"rows": rows, **archive.index_info(), "seconds": round(time.monotonic() - started, 3)}
+        rows = archive.rebuild_index(
+            report,
+            workers=workers,
+            cluster=cluster,
+            on_differing=differing.append if digests else None,
+            on_missing=missing.append,
+            accept_missing=accept_missing,
+        )
+    seconds = round(time.monotonic() - started, 3)
+    shown = {"rows": rows, "missing": sum(missing), **archive.index_info(), "seconds": seconds}
     emit(shown | ({"differing": differing if as_json else len(differing)} if digests else {}), as_json=as_json)
     if differing and not as_json:
         table([{"path": path} for path in differing])
-    return some_failed(bool(differing))
+    return some_failed(bool(differing or missing))
 
 
 @command.command("optimize")

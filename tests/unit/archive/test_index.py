@@ -336,6 +336,62 @@ def test_a_rebuild_refuses_a_store_in_which_everything_is_missing(filled: Archiv
     assert rows(filled) == before
 
 
+def test_a_rebuild_refuses_a_store_whose_instances_are_missing_though_something_is_in_quarantine(filled: Archive) -> None:
+    before = rows(filled)
+    quarantined = len(list(filled.root.glob("quarantine/**/*.dcm")))
+    (filled.root / "instances").rename(filled.root / "instances.away")
+    (filled.root / "instances").mkdir()
+    with pytest.raises(RefusedError, match="all 4 objects that the journal knows below instances/ are missing") as refused:
+        filled.rebuild_index()
+    assert refused.value.exit_code == 21
+    assert rows(filled) == before
+    missing: list[int] = []
+    assert filled.rebuild_index(accept_missing=True, on_missing=missing.append) == quarantined == 2
+    assert missing == [4]
+
+
+def test_a_rebuild_refuses_when_more_than_a_small_share_is_missing(filled: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebuild, "_HANDFUL", 1)
+    before = rows(filled)
+    gone = [filled.root / str(row["path"]) for row in before if str(row["path"]).startswith("instances/")][:2]
+    gone[0].unlink()
+    missing: list[int] = []
+    assert filled.rebuild_index(on_missing=missing.append) == 5
+    gone[1].unlink()
+    with pytest.raises(RefusedError, match="2 of 6 objects that the journal knows are missing"):
+        filled.rebuild_index()
+    assert len(rows(filled)) == 5
+    assert filled.rebuild_index(accept_missing=True, on_missing=missing.append) == 4
+    assert missing == [1, 2]
+
+
+def test_a_rebuild_without_the_journal_refuses_when_the_index_holds_much_more(
+    filled: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild, "_HANDFUL", 1)
+    shutil.rmtree(filled.root / "journal")
+    shutil.rmtree(filled.root / "instances")
+    with pytest.raises(RefusedError, match="4 of 6 objects that the index holds are missing"):
+        filled.rebuild_index()
+    assert len(rows(filled)) == 6
+    assert filled.rebuild_index(accept_missing=True) == 2
+
+
+def test_every_object_that_a_list_leaves_out_is_looked_for(filled: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = rows(filled)
+    gone, hidden = sorted(str(row["path"]) for row in before if str(row["path"]).startswith("instances/"))[:2]
+    (filled.root / gone).unlink()
+    monkeypatch.setattr(rebuild, "_LOOKED_FOR", 1)
+    monkeypatch.setattr(filled.store, "list", lambda prefix="": (n for n in _listed(filled, prefix) if n != hidden))
+    for is_accepted in (False, True):
+        with pytest.raises(RefusedError, match="does not show objects that are there"):
+            filled.rebuild_index(accept_missing=is_accepted)
+
+
+def _listed(archive: Archive, prefix: str) -> Iterator[str]:
+    return Archive.open(archive.url).store.list(prefix)
+
+
 def test_a_rebuild_leaves_out_what_is_really_gone(filled: Archive) -> None:
     path = str(rows(filled)[0]["path"])
     (filled.root / path).unlink()
