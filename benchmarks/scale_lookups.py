@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from indexer.catalogue import Catalogue, committed
+from indexer.catalogue import Catalogue
 from vna.query import Level, ask, question
 
 Study = Mapping[str, Any]
@@ -64,7 +64,7 @@ def timed(lookup: Callable[[Keys], int], asked: Sequence[Keys]) -> Timed:
 @contextmanager
 def opened(folder: Path) -> Iterator[Catalogue]:
     """Open the index in a folder."""
-    with committed(folder / "instances", studies_url=folder / "studies") as catalogue:
+    with Catalogue.open(folder / "instances", studies_url=folder / "studies") as catalogue:
         yield catalogue
 
 

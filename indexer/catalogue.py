@@ -8,18 +8,19 @@ opens only the files whose statistics allow its hash.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
 
+from indexer.clustering import DataFile
 from indexer.columns import INSTANCES, OVERLAYS
 from indexer.errors import IndexerError, UsageError
-from indexer.query import effective, query, read_parquet
+from indexer.query import column_names, effective, query, read_parquet
 from indexer.studies import STUDIES, roll_up
-from indexer.table import FileRange, Table
+from indexer.table import Table
 
 Uncommitted = Callable[[Table], Any]
 """Given the table ``instances`` in the state that is read: an Arrow table of the rows that this state lacks, or None."""
@@ -52,7 +53,7 @@ class Catalogue:
         self._instances = Table.open(instances_url, INSTANCES, storage_options)
         self._overlays: Table | None = None
         self._studies: Table | None = None
-        self._files: list[FileRange] = []
+        self._files: list[DataFile] = []
         self._overlay_files: list[str] = []
         self._has_extra = False
         self._stale: int | None = 0
@@ -84,6 +85,12 @@ class Catalogue:
         """Close the connection."""
         self._con.close()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
     @property
     def stale_studies(self) -> int | None:
         """Tell how many studies had to be made anew when this state was read; None where it was all of them."""
@@ -110,8 +117,8 @@ class Catalogue:
     def instances(self, hashes: Sequence[int] | None) -> str:
         """Give the SELECT of the effective rows received under these hashes, or of all rows; good until the next call."""
         if hashes is None:
-            return self._effective([file.file for file in self._files], "true")
-        files = [file.file for file in self._files if any(file.least <= value <= file.greatest for value in hashes)]
+            return self._effective([file.uri for file in self._files], "true")
+        files = [file.uri for file in self._files if any(file.low <= value <= file.high for value in hashes)]
         if len(hashes) <= _HASHES_INLINE:
             return self._effective(files, f"study_hash IN ({', '.join(map(str, map(int, hashes))) or 'NULL'})")
         self._con.register("wanted", pa.table({"study_hash": pa.array(hashes, pa.int64())}))
@@ -120,8 +127,8 @@ class Catalogue:
     def hashes_holding(self, column: str, values: Sequence[str]) -> list[int]:
         """List the hashes under which an object has one of these values, received or revised, in a column of the index."""
         marks = ", ".join("?" * len(values))
-        sources = [self._received([file.file for file in self._files])]
-        sources += [_read(self._con, self._overlay_files, OVERLAYS, self._options)] if self._overlay_files else []
+        sources = [self._received([file.uri for file in self._files])]
+        sources += [self._read(self._overlay_files, OVERLAYS)] if self._overlay_files else []
         selects = [f'SELECT study_hash FROM ({source}) WHERE "{column}" IN ({marks})' for source in sources]
         found = self.query(" UNION ".join(selects), [*values] * len(sources))
         return [row["study_hash"] for row in found]
@@ -129,13 +136,16 @@ class Catalogue:
     def _effective(self, files: Sequence[str], condition: str) -> str:
         overlays = None
         if self._overlay_files:
-            overlays = f"SELECT * FROM ({_read(self._con, self._overlay_files, OVERLAYS, self._options)}) WHERE {condition}"
+            overlays = f"SELECT * FROM ({self._read(self._overlay_files, OVERLAYS)}) WHERE {condition}"
         return effective(f"(SELECT * FROM ({self._received(files)}) WHERE {condition})", overlays)
 
+    def _read(self, files: Sequence[str], schema: Any) -> str:
+        return read_parquet(self._con, files, schema, self._options)
+
     def _received(self, files: Sequence[str]) -> str:
-        sources = [_read(self._con, files, INSTANCES, self._options)] if files else []
+        sources = [self._read(files, INSTANCES)] if files else []
         if self._has_extra or not sources:
-            sources.append(f"SELECT {', '.join(_quoted(INSTANCES))} FROM extra_rows")
+            sources.append(f"SELECT {column_names(INSTANCES)} FROM extra_rows")
         return " UNION ALL ".join(sources)
 
     # -- studies
@@ -147,7 +157,7 @@ class Catalogue:
         if state == self._state and not rows.num_rows:
             return
         self._state = None  # until all of it is read
-        self._files = self._instances.clustered_files()
+        self._files = self._instances.data_files()
         self._overlay_files = self._overlays.files() if self._overlays else []
         self._has_extra = rows.num_rows > 0
         self._con.register("extra_rows", rows.select(INSTANCES.names))
@@ -170,7 +180,7 @@ class Catalogue:
         parts = "SELECT * FROM fresh"
         kept = self._studies.files() if self._studies and stale is not None else []
         if kept:
-            known = _read(self._con, kept, STUDIES, self._options)
+            known = self._read(kept, STUDIES)
             without = "WHERE study_hash NOT IN (SELECT study_hash FROM stale)" if stale else ""
             parts = f"SELECT * FROM ({known}) {without}" + (f" UNION ALL {parts}" if stale else "")
         self._con.execute(f"CREATE TEMP VIEW parts AS {parts}")
@@ -206,8 +216,8 @@ class Catalogue:
             revised = self._overlays.appended_since(made_of) if made_of is not None else self._overlay_files
         if changed is None or revised is None:
             return None
-        sources = [_read(self._con, changed, INSTANCES, self._options)] if changed else []
-        sources += [_read(self._con, revised, OVERLAYS, self._options)] if revised else []
+        sources = [self._read(changed, INSTANCES)] if changed else []
+        sources += [self._read(revised, OVERLAYS)] if revised else []
         sources += ["SELECT study_hash FROM extra_rows"] if self._has_extra else []
         if not sources:
             return []
@@ -221,7 +231,7 @@ class Catalogue:
             step = -(-(_END - _LEAST) // share)
             for least in range(_LEAST, _END, step):
                 greatest = min(least + step, _END) - 1
-                files = [file.file for file in self._files if file.least <= greatest and least <= file.greatest]
+                files = [file.uri for file in self._files if file.low <= greatest and least <= file.high]
                 yield self._effective(files, f"study_hash BETWEEN ({least}) AND ({greatest})")
             return
         self._con.register("stale", pa.table({"study_hash": pa.array(stale, pa.int64())}))
@@ -236,8 +246,8 @@ class Catalogue:
         """
         if self._has_extra or self._studies_url is None:
             raise UsageError("the studies are written of what is committed, at a place that was named")
-        ordered = ", ".join(_quoted(STUDIES))
-        parts: Any = self._con.sql(f"SELECT {ordered} FROM parts ORDER BY study_hash, StudyInstanceUID").to_arrow_table()
+        ordered = f"SELECT {column_names(STUDIES)} FROM parts ORDER BY study_hash, StudyInstanceUID"
+        parts: Any = self._con.sql(ordered).to_arrow_table()
         table = Table.create(self._studies_url, STUDIES, self._options)
         made_of = [source for source in (self._instances, self._overlays) if source is not None]
         table.overwrite(parts.cast(STUDIES), {source_of(source): source.version() for source in made_of})
@@ -249,20 +259,6 @@ def source_of(table: Table) -> str:
     return f"made-of:{table.identity()}"
 
 
-@contextmanager
-def committed(
-    instances_url: str | Path,
-    *,
-    overlays_url: str | Path | None = None,
-    studies_url: str | Path | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> Iterator[Catalogue]:
-    """Open a catalogue of what is committed, and close it at the end."""
-    opened = Catalogue.open(instances_url, overlays_url=overlays_url, studies_url=studies_url, storage_options=storage_options)
-    with closing(opened):
-        yield opened
-
-
 def _opened(url: str | Path | None, schema: Any, options: Mapping[str, Any] | None) -> Table | None:
     """Open a table; None where there is none."""
     if url is None:
@@ -271,11 +267,3 @@ def _opened(url: str | Path | None, schema: Any, options: Mapping[str, Any] | No
         return Table.open(url, schema, options)
     except UsageError:
         return None
-
-
-def _read(con: duckdb.DuckDBPyConnection, files: Sequence[str], schema: Any, options: Mapping[str, Any] | None) -> str:
-    return read_parquet(con, files, schema, options)
-
-
-def _quoted(schema: Any) -> list[str]:
-    return [f'"{name}"' for name in schema.names]

@@ -29,13 +29,14 @@ _MERGE = 8
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A file of the table: its path in the log, rows, bytes, and the least and greatest hash in it (else all there are)."""
+    """A file of the table: its path in the log, rows, bytes, least and greatest hash in it (else all there are), and its URI."""
 
     path: str
     rows: int
     size: int
     low: int = -(2**63)
     high: int = 2**63 - 1
+    uri: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,9 +73,9 @@ def to_arrow(rows: Iterable[Row], schema: Any = INSTANCES) -> Any:
 
 
 def merged(tables: Sequence[Any]) -> Any:
-    """Make one Arrow table of several of the table ``instances``, sorted by study."""
-    order = [("study_hash", "ascending"), ("SeriesInstanceUID", "ascending"), ("path", "ascending")]
-    return pa.concat_tables(tables).combine_chunks().sort_by(order)
+    """Make one Arrow table of several with the same columns, sorted by study."""
+    table = pa.concat_tables(tables).combine_chunks()
+    return table.take(by_study(table))
 
 
 def _prepare(row: Row) -> dict[str, Any]:

@@ -86,25 +86,10 @@ def _rounds(keep_hours: int) -> list[tuple[int, bool]]:
 
 
 def _foresee(table: Table, keep_hours: int, rows_a_file: int) -> Maintained:
-    steps = plan(data_files(table), rows_a_file)
+    steps = plan(table.data_files(), rows_a_file)
     unneeded = {path for hours, everything in _rounds(keep_hours) for path in table.unneeded(hours, everything=everything)}
     removed = sum(len(step.files) for step in steps)
     return Maintained(len(steps), sum(step.rows for step in steps), 0, removed, len(unneeded), table.version())
-
-
-def data_files(table: Table) -> list[DataFile]:
-    """List the current files with what a plan needs to know of them, from the transaction log alone."""
-    actions = table.actions()
-    bounds = [f"{bound}.{CLUSTER_COLUMN}" for bound in ("min", "max")]
-    known = all(name in actions.column_names for name in bounds)
-    made = []
-    for row in actions.select(["path", "num_records", "size_bytes", *(bounds if known else ())]).to_pylist():
-        low, high = (row.get(name) for name in bounds)
-        rows, size = row["num_records"] or 0, row["size_bytes"] or 0
-        made.append(
-            DataFile(row["path"], rows, size) if low is None or high is None else DataFile(row["path"], rows, size, low, high)
-        )
-    return made
 
 
 class Rewrite:
@@ -117,7 +102,7 @@ class Rewrite:
     def run(self, rows_a_file: int, report: Report) -> tuple[int, int, int, int]:
         """Go on until nothing is left to do; gives steps, rows, files added and files removed."""
         steps = rows = added = removed = 0
-        while due := plan(data_files(self._maintainer.table), rows_a_file):
+        while due := plan(self._maintainer.table.data_files(), rows_a_file):
             total = rows + sum(step.rows for step in due)
             for step in due:
                 adds = self._write(step, rows_a_file)

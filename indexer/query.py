@@ -32,14 +32,15 @@ def connect(instances: Table, *, overlays: Table | None = None, extra_rows: Any 
     received = _relation(con, instances, INSTANCES)
     if extra_rows is not None and extra_rows.num_rows:
         con.register("extra_rows", extra_rows.select(INSTANCES.names))
-        received = f"{received} UNION ALL SELECT {_names(INSTANCES)} FROM extra_rows"
+        received = f"{received} UNION ALL SELECT {column_names(INSTANCES)} FROM extra_rows"
     con.execute(f"CREATE VIEW received AS {received}")
     revised = _relation(con, overlays, OVERLAYS) if overlays is not None and overlays.files() else None
     con.execute(f"CREATE VIEW instances AS {effective('received', revised)}")
     return con
 
 
-def _names(schema: Any) -> str:
+def column_names(schema: Any) -> str:
+    """Give the columns of a schema as SQL lists them."""
     return ", ".join(f'"{name}"' for name in schema.names)
 
 
@@ -47,7 +48,7 @@ def _relation(con: duckdb.DuckDBPyConnection, table: Table, schema: Any) -> str:
     files = table.files()
     if not files:
         con.register("no_rows", schema.empty_table())
-        return f"SELECT {_names(schema)} FROM no_rows"
+        return f"SELECT {column_names(schema)} FROM no_rows"
     return read_parquet(con, files, schema, table.storage_options)
 
 
@@ -59,7 +60,7 @@ def read_parquet(
     if protocol != "file" and not con.list_filesystems():
         con.register_filesystem(fsspec.filesystem(protocol, **dict(storage_options or {})))
     listed = ", ".join("'" + file.removeprefix("file://").replace("'", "''") + "'" for file in files)
-    return f"SELECT {_names(schema)} FROM read_parquet([{listed}], union_by_name = true)"
+    return f"SELECT {column_names(schema)} FROM read_parquet([{listed}], union_by_name = true)"
 
 
 def effective(received: str, overlays: str | None) -> str:

@@ -22,7 +22,8 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Tr
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from indexer.columns import INSTANCES, Row, by_study, to_arrow
+from indexer.clustering import DataFile
+from indexer.columns import INSTANCES, Row, merged, to_arrow
 from indexer.errors import IndexerError, TableConflictError, UsageError
 from indexer.parquet import ROWS_A_FILE, ParquetFiles
 from indexer.s3 import delta_options, is_remote, require_conditional_writes
@@ -47,7 +48,6 @@ _EXCHANGE = "error"
 "append" says that none was; see :func:`_keeps_rows`."""
 
 _T = TypeVar("_T")
-_LEAST, _GREATEST = -(2**63), 2**63 - 1
 _KEEPS_ROWS = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES"})
 
 
@@ -69,15 +69,6 @@ class TableInfo:
     rows: int
     files: int
     bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class FileRange:
-    """A current file of a table, and the least and greatest ``study_hash`` of its rows."""
-
-    file: str
-    least: int
-    greatest: int
 
 
 def _highest(segments: Sequence[Segment]) -> dict[str, int]:
@@ -168,19 +159,19 @@ class Table:
         """Tell the table's own identifier, which one made anew at the same place does not share."""
         return str(self._delta.metadata().id)
 
-    def clustered_files(self) -> list[FileRange]:
-        """List the current files with the least and greatest hash of a study in each, from the transaction log alone."""
-        actions = pa.table(self._delta.get_add_actions(flatten=True))
-        least, greatest = f"min.{CLUSTER_COLUMN}", f"max.{CLUSTER_COLUMN}"
-        names = actions.column_names
-        if least not in names or greatest not in names:  # a table without rows, or files without statistics
-            return [FileRange(file, _LEAST, _GREATEST) for file in self.files()]
-        by_name = {file.rpartition("/")[2]: file for file in self.files()}
-        columns = (actions.column(name).to_pylist() for name in ("path", least, greatest))
-        return [
-            FileRange(by_name[path.rpartition("/")[2]], _LEAST if low is None else low, _GREATEST if high is None else high)
-            for path, low, high in zip(*columns, strict=True)
-        ]
+    def data_files(self) -> list[DataFile]:
+        """List the current files with their rows, bytes and hashes of studies, from the transaction log alone."""
+        actions = self.actions()
+        bounds = [f"{bound}.{CLUSTER_COLUMN}" for bound in ("min", "max")]
+        known = all(name in actions.column_names for name in bounds)  # not without rows or statistics
+        uris = {uri.rpartition("/")[2]: uri for uri in self.files()}
+        made = []
+        for row in actions.select(["path", "num_records", "size_bytes", *(bounds if known else ())]).to_pylist():
+            low, high = (row.get(name) for name in bounds)
+            ranged = {"low": low, "high": high} if low is not None and high is not None else {}
+            uri = uris[row["path"].rpartition("/")[2]]
+            made.append(DataFile(row["path"], row["num_records"] or 0, row["size_bytes"] or 0, uri=uri, **ranged))
+        return made
 
     def appended_since(self, version: int) -> list[str] | None:
         """List the current files that an earlier version did not have: every row that came since is in one of them.
@@ -253,8 +244,7 @@ class Table:
         tables += [to_arrow(rows, self._schema)] if rows else []
         if len(tables) < 2:
             return tables[0] if tables else self._schema.empty_table()
-        table = pa.concat_tables(tables)
-        return table.take(by_study(table))
+        return merged(tables)
 
     def write(self, table: pa.Table) -> list[AddAction]:
         """Write rows to files that no commit names yet, once it is known that the log can be relied on."""

@@ -15,7 +15,7 @@ from indexer.clustering import plan
 from indexer.columns import INSTANCES
 from indexer.errors import LeaseHeldError, TableConflictError, UntrustedServiceError
 from indexer.lease import maintaining
-from indexer.maintenance import Rewrite, data_files, optimize
+from indexer.maintenance import Rewrite, optimize
 from indexer.parquet import ParquetFiles
 from indexer.query import connect, query
 from indexer.replacing import replace_rows
@@ -115,7 +115,7 @@ def test_a_maintainer_that_was_taken_for_dead_changes_nothing(place: Place, monk
         files = ParquetFiles(place.url, INSTANCES, place.options)
         assert place.optimize(rows_a_file=8)
         slow.table.refresh()
-        assert plan(data_files(slow.table), 4)
+        assert plan(slow.table.data_files(), 4)
         with pytest.raises(TableConflictError):
             Rewrite(slow, files).run(4, lambda done, total: None)
     assert place.paths() == expected

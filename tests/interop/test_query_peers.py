@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from indexer.catalogue import Catalogue, committed
+from indexer.catalogue import Catalogue
 from indexer.scan import scan_file
 from indexer.table import Table
 from tests.conftest import TRUNCATED, LoadedDatabase
@@ -54,7 +54,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
     paths = [path for path in real_images() if path.name not in TRUNCATED]
     rows = [{**scan_file(path).row(), "path": str(path), "sha256": f"{at:064x}"} for at, path in enumerate(paths)]
     Table.create(folder / "instances").append(rows, "scan", 1)
-    with committed(folder / "instances") as opened:
+    with Catalogue.open(folder / "instances") as opened:
         yield opened
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexer.catalogue import Catalogue, committed
+from indexer.catalogue import Catalogue
 from indexer.columns import OVERLAYS, to_arrow
 from indexer.schema import DICOM_COLUMNS, study_hash
 from indexer.table import Table
@@ -75,7 +75,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Catalogue, 
         revised.append(made)
     overlays = Table.create(urls["overlays_url"], OVERLAYS)
     overlays.append(revised[:20], "r", 1)
-    with committed(**urls) as catalogue:
+    with Catalogue.open(**urls) as catalogue:
         catalogue.rewrite_studies()
     table.append(rows[100:200], "w", 2)
     overlays.append(revised[20:], "r", 2)

@@ -161,17 +161,14 @@ class Index:
 
         with index_errors():
             self._table()
-            catalogue = Catalogue.open(
+            with Catalogue.open(
                 self._instances,
                 overlays_url=self._overlays,
                 studies_url=self._studies,
                 uncommitted=None if committed_only else self._rows_beside,
                 storage_options=self._options,
-            )
-            try:
+            ) as catalogue:
                 yield catalogue
-            finally:
-                catalogue.close()
 
     def roll_up_studies(self) -> int:
         """Write the table of studies; see :meth:`vna.archive.Archive.roll_up_studies`."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from indexer.catalogue import Catalogue, committed
+from indexer.catalogue import Catalogue
 from indexer.columns import OVERLAYS, to_arrow
 from indexer.errors import IndexerError, UsageError
 from indexer.maintenance import optimize
@@ -50,15 +50,15 @@ class Place:
         Table.create(self.urls["overlays_url"], OVERLAYS).append(rows, "r", self.number)
 
     def rewrite(self) -> int:
-        with committed(**self.urls) as catalogue:
+        with Catalogue.open(**self.urls) as catalogue:
             return catalogue.rewrite_studies()
 
     def studies(self) -> list[dict[str, Any]]:
-        with committed(**self.urls) as catalogue:
+        with Catalogue.open(**self.urls) as catalogue:
             return catalogue.query(COUNTS)
 
     def studies_without_table(self) -> list[dict[str, Any]]:
-        with committed(self.urls["instances_url"], overlays_url=self.urls["overlays_url"]) as catalogue:
+        with Catalogue.open(self.urls["instances_url"], overlays_url=self.urls["overlays_url"]) as catalogue:
             return catalogue.query(COUNTS)
 
 
@@ -69,7 +69,7 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture
 def catalogue(place: Place) -> Iterator[Catalogue]:
-    with committed(**place.urls) as opened:
+    with Catalogue.open(**place.urls) as opened:
         yield opened
 
 
@@ -92,11 +92,11 @@ def test_what_comes_after_the_table_of_studies_was_written_is_seen(place: Place)
     place.add(row(1), row(2, "1.2.2"))
     assert place.rewrite() == 2
     place.add(row(3), row(4, "1.2.3"))
-    with committed(**place.urls) as catalogue:
+    with Catalogue.open(**place.urls) as catalogue:
         assert catalogue.stale_studies == 2
     assert [(found["uid"], found["instances"]) for found in place.studies()] == [("1.2.1", 2), ("1.2.2", 1), ("1.2.3", 1)]
     assert place.rewrite() == 3
-    with committed(**place.urls) as catalogue:
+    with Catalogue.open(**place.urls) as catalogue:
         assert catalogue.stale_studies == 0
 
 
@@ -217,7 +217,7 @@ def test_instances_that_a_correction_moved_are_counted_where_they_are_now(place:
 def test_rows_are_found_by_the_hash_of_the_study_received(place: Place) -> None:
     place.add(row(1), row(2, "1.2.2"))
     place.revise(row(1, "1.2.9", revision=1, study_hash=study_hash("1.2.1")))
-    with committed(**place.urls) as catalogue:
+    with Catalogue.open(**place.urls) as catalogue:
         assert catalogue.hashes_holding("StudyInstanceUID", ["1.2.9"]) == [study_hash("1.2.1")]
         found = catalogue.query(catalogue.instances([study_hash("1.2.1")]))
         assert [(each["path"], each["StudyInstanceUID"]) for each in found] == [("p1", "1.2.9")]
@@ -231,7 +231,7 @@ def test_only_files_that_can_hold_a_hash_are_opened(place: Place) -> None:
     uids = sorted((f"1.2.{number}" for number in range(40)), key=study_hash)
     place.add(*(row(number, uid) for number, uid in enumerate(uids[:20])))
     place.add(*(row(number, uid) for number, uid in enumerate(uids[20:])))
-    with committed(**place.urls) as catalogue:
+    with Catalogue.open(**place.urls) as catalogue:
         assert catalogue.instances([study_hash(uids[3])]).count(".parquet") == 1
         assert catalogue.instances([study_hash(uids[3]), study_hash(uids[33])]).count(".parquet") == 2
 

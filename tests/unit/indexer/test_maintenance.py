@@ -18,7 +18,7 @@ import pytest
 from indexer.columns import INSTANCES
 from indexer.errors import LeaseHeldError, UsageError
 from indexer.lease import Maintainer, locked
-from indexer.maintenance import data_files, optimize
+from indexer.maintenance import optimize
 from indexer.studies import STUDIES
 from indexer.table import Table
 
@@ -85,7 +85,7 @@ def test_rows_of_a_study_come_to_stand_in_few_files_of_a_bounded_size(url: str) 
     before = rows(url)
     done = optimize(url, rows_a_file=32)
     assert done.steps > 1
-    files = data_files(Table.open(url))
+    files = Table.open(url).data_files()
     assert max(file.rows for file in files) <= 32
     for found in before:
         assert sum(file.low <= found["study_hash"] <= file.high for file in files) <= 4  # type: ignore[operator]
@@ -98,7 +98,7 @@ def test_a_file_with_more_rows_than_one_should_have_is_read_piece_by_piece(tmp_p
     table.append([row(1, at) for at in range(500)], "w", 1)
     before = rows(str(tmp_path / "t"))
     optimize(tmp_path / "t", rows_a_file=100)
-    assert max(file.rows for file in data_files(Table.open(tmp_path / "t"))) <= 100
+    assert max(file.rows for file in Table.open(tmp_path / "t").data_files()) <= 100
     assert rows(str(tmp_path / "t")) == before
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.catalogue import Catalogue, committed
+from indexer.catalogue import Catalogue
 from indexer.columns import OVERLAYS
 from indexer.schema import study_hash
 from indexer.table import Table
@@ -29,7 +29,7 @@ def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
     )
     moved = row(1, "1.2.2", MOVED, "A") | {"revision": 1, "study_hash": study_hash("1.2.1")}
     Table.create(tmp_path / "overlays", OVERLAYS).append([moved], "r", 1)
-    with committed(tmp_path / "instances", overlays_url=tmp_path / "overlays") as opened:
+    with Catalogue.open(tmp_path / "instances", overlays_url=tmp_path / "overlays") as opened:
         yield opened
 
 
