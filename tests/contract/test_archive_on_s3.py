@@ -10,26 +10,33 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
 
-from indexer.columns import INSTANCES
+from indexer.columns import INSTANCES, OVERLAYS
 from indexer.errors import IndexerError, UntrustedServiceError
 from indexer.lease import maintaining
 from indexer.table import Table
 from tests.support.crash import KillAt, WatchedOperations, run_and_kill
 from tests.support.instances import make_instance
 from tests.support.objects import send, send_all, wire_object
+from tests.support.revisions import revise
 from tests.support.s3 import S3Service
 from tests.support.sites import S3, Place
 from vna.archive import Archive, Durability
 from vna.archive.index import index_errors
 from vna.archive.manifests import read_manifest
+from vna.archive.revisions import put_revision
 from vna.errors import ConfigError, RefusedError, StoreError
+from vna.ledger import Ledger
 from vna.model import Provenance, Receipt
+from vna.scrub import ScrubOptions
+from vna.scrub import run as scrub
 
 pytestmark = pytest.mark.parametrize("place", [S3], indirect=True)
 
@@ -343,6 +350,85 @@ def test_two_machines_that_list_objects_of_one_study_at_once_lose_no_line(place:
     first.sync_index()
     (manifest,) = (name for name in first.store.list("manifests") if name.endswith(".sha256"))
     assert sorted(read_manifest(second.store, manifest)) == sorted([ours.path, theirs.path])
+
+
+def patients(archive: Archive) -> list[str]:
+    return [row["PatientID"] for row in archive.query("SELECT PatientID FROM instances ORDER BY path")]
+
+
+def test_a_revision_of_what_another_machine_has_not_told_of_yet_stays_due(place: Place) -> None:
+    first = place.create()
+    second = Archive.open(place.url, place.storage_options, spool=f"{place.spool}-of-another-machine")
+    with first.sink() as sink, second.sink() as other:
+        ours, theirs = send(sink, wire_object(InstanceNumber=1)), send(other, wire_object(InstanceNumber=2))
+        revise(second, "NEW", ours, theirs)
+        revise(second, "NEWER", ours)
+        assert first.sync_revisions() == 0
+        assert patients(first) == ["P1"]
+    second.sweep()
+    first.sync_index()
+    assert sorted(patients(first)) == ["NEW", "NEWER"]
+
+
+def test_a_revision_does_not_wait_for_objects_that_are_gone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = place.create()
+    with archive.sink() as sink:
+        here = send(sink, wire_object(InstanceNumber=1))
+        gone = here._replace(sha256="ab" * 32)
+        first = revise(archive, "NEW", here, gone)
+        put_revision(archive.store, replace(first, groups=(), reverts=1))
+        archive.sync_index()
+        assert patients(archive) == ["P1"]
+        monkeypatch.setattr("vna.archive.overlays.UPLOADED_WITHIN", timedelta(0))
+        assert archive.sync_revisions() == 2
+        monkeypatch.undo()
+        put_revision(archive.store, first)
+        assert archive.sync_revisions() == 1, "what was given up once is not waited for again"
+    assert patients(archive) == ["NEW"]
+
+
+def test_a_rebuild_never_shows_values_that_were_corrected(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = place.create()
+    with archive.sink() as sink:
+        receipt = send(sink, ITEMS[0])
+    archive.sync_index()
+    revise(archive, "NEW", receipt)
+    archive.sync_index()
+    seen = []
+    genuine = Table.replace_by
+
+    def watched(*arguments: Any) -> None:
+        seen.append(patients(archive))
+        genuine(*arguments)
+
+    monkeypatch.setattr(Table, "replace_by", watched)
+    identity = Table.open(f"{archive.url}/index/overlays", OVERLAYS, place.storage_options).identity()
+    archive.rebuild_index()
+    assert [*seen, patients(archive)] == [["NEW"]] * 3
+    assert Table.open(f"{archive.url}/index/overlays", OVERLAYS, place.storage_options).identity() == identity
+    assert archive.sync_revisions() == 0
+
+
+def test_what_another_machine_has_not_told_of_yet_is_left_to_it(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = place.create()
+    second = Archive.open(place.url, place.storage_options, spool=f"{place.spool}-of-another-machine")
+    with first.sink() as sink:
+        send(sink, wire_object(InstanceNumber=1))
+    first.sync_index()
+    with second.sink() as other, Ledger.open(f"sqlite:///{tmp_path}/scrub.sqlite") as ledger:
+        path = send(other, wire_object(InstanceNumber=2)).path
+        assert first.rebuild_index() == 1
+        assert scrub(first, ledger, ScrubOptions()).findings == ()
+        with monkeypatch.context() as long_after:
+            long_after.setattr("vna.archive.writers.UPLOADED_WITHIN", timedelta(0))
+            found = scrub(first, ledger, ScrubOptions()).findings
+            assert [(finding.path, finding.code) for finding in found] == [(path, "UNRECORDED")]
+    second.sweep()
+    assert first.sync_index() == 1
+    assert len(first.query(LOGICAL)) == 2
+    assert first.rebuild_index() == 2
 
 
 class _ShowsNothing:

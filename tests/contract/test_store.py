@@ -184,6 +184,7 @@ def test_paths_that_leave_the_store_are_refused(store: Store, spool: Spool, path
         lambda: store.read_bytes(path),
         lambda: store.exists(path),
         lambda: store.size(path),
+        lambda: store.age_s(path),
         lambda: store.settle(path),
     ):
         with pytest.raises(ValueError):
@@ -192,10 +193,15 @@ def test_paths_that_leave_the_store_are_refused(store: Store, spool: Spool, path
 
 def test_what_is_not_there_is_missing_not_empty(store: Store) -> None:
     assert not store.exists("instances/none.dcm")
-    for attempt in (store.open, store.read_bytes, store.size, store.settle):
+    for attempt in (store.open, store.read_bytes, store.size, store.age_s, store.settle):
         with pytest.raises(InstanceMissingError):
             attempt("instances/none.dcm")
     assert list(store.list("instances")) == []
+
+
+def test_an_object_tells_how_long_it_has_been_there(store: Store) -> None:
+    store.put_bytes(b"x", "instances/a.dcm")
+    assert -5 < store.age_s("instances/a.dcm") < 600
 
 
 def test_listing_names_objects_at_every_depth_in_a_stable_order(store: Store) -> None:

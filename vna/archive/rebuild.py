@@ -26,7 +26,7 @@ from vna.archive.journal import Journal, Segment, read_segment
 from vna.archive.layout import INSTANCES, QUARANTINE, SPOOL, is_materialised
 from vna.archive.manifests import extend_manifests
 from vna.archive.stored import IndexRows, Known, completed, index_rows, read_rows, unreadable_row
-from vna.archive.writers import intended_paths
+from vna.archive.writers import intended_paths, may_be_recorded_yet
 from vna.errors import RefusedError
 from vna.executors import Once, Workplace, spread
 from vna.model import Progress, Report
@@ -147,7 +147,14 @@ class Rebuild:
             if unknown := [name for name in names if name not in known]:
                 # In this order: an object that has left the spool by now has its row in the journal by the time that is read.
                 in_flight, late = _in_flight(self._store, self._workspace), latecomers.paths()
-                yield from (Known(name) for name in unknown if name not in late and not in_flight(name))
+                yield from map(Known, self._old_enough([name for name in unknown if name not in late and not in_flight(name)]))
+
+    def _old_enough(self, unknown: Sequence[str]) -> Iterator[str]:
+        """Leave out what another machine may have put into a bucket, and will tell of; or it would come twice."""
+        young = list(_answers(self._store, partial(may_be_recorded_yet, self._store), unknown))
+        if any(young):
+            log.warning("%d young objects that no record knows are left to the machines that put them", sum(young))
+        return (name for name, is_young in zip(unknown, young, strict=True) if not is_young)
 
     def _check_listing(self, part: str, known: Mapping[str, Known], names: Sequence[str]) -> None:
         """Count what the journal knows and the list does not show; raise RefusedError where that is believed not to be gone."""
@@ -156,7 +163,7 @@ class Rebuild:
         self._missing.add(absent, shows_instances=any(name.startswith(f"{INSTANCES}/") for name in shown))
         # Where it is refused anyway, a few look-ups tell why.
         looked_for = absent[:_LOOKED_FOR] if self._missing.is_too_much else absent
-        if any(_exist(self._store, looked_for)):
+        if any(_answers(self._store, self._store.exists, looked_for)):
             raise RefusedError(
                 f"the store's list of part {part} does not show objects that are there",
                 hint="examine the service, then try again",
@@ -260,13 +267,13 @@ class _Latecomers:
         return self._paths
 
 
-def _exist(store: Store, names: Sequence[str]) -> Iterator[bool]:
-    """Tell of each object whether it is there, with several requests at once where that takes any."""
+def _answers(store: Store, question: Callable[[str], bool], names: Sequence[str]) -> Iterator[bool]:
+    """Ask the store something of each object, with several requests at once where that takes any."""
     if isinstance(store, LocalStore) or not names:
-        yield from map(store.exists, names)
+        yield from map(question, names)
         return
     with ThreadPoolExecutor(min(_REQUESTS_AT_ONCE, len(names))) as pool:
-        yield from pool.map(store.exists, names)
+        yield from pool.map(question, names)
 
 
 def _in_flight(store: Store, workspace: Path) -> Callable[[str], bool]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from vna.archive.layout import SPOOL
 from vna.errors import StoreError
-from vna.store import SYSTEM, Operations, Spool
+from vna.store import SYSTEM, LocalStore, Operations, Spool, Store
 from vna.store.locks import hold, locked, release
 from vna.store.operations import APPEND_MODE, FOLDER_MODE, store_errors
 from vna.store.room import Reserve
@@ -31,6 +31,11 @@ INTENTS = "intents"
 _REGISTRATION = "writers.lock"
 _LINES_PER_FILE = 1000
 _NOTHING: set[str] = set()
+
+
+def may_be_recorded_yet(store: Store, path: str) -> bool:
+    """Tell of an object in a bucket that no record knows whether the machine that took it may still be about to tell of it."""
+    return not isinstance(store, LocalStore) and store.age_s(path) < UPLOADED_WITHIN.total_seconds()
 
 
 class Writer:

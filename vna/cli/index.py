@@ -47,7 +47,8 @@ def rebuild(
 ) -> int:
     """Make the index anew from the stored objects and the journal, and put it in the old one's place.
 
-    Manifests are given back what they lack.
+    Manifests are given back what they lack. On S3, objects that no record knows are left out for twelve hours: another machine's
+    journal may follow.
     Exit code 3 says that --digests found objects that are not what was recorded, or that recorded objects are missing;
     `vna scrub` names and repairs them. Where more than a handful are missing (1 % and ten), or all that is filed, it is refused
     with exit code 21: most likely a disk is not mounted.

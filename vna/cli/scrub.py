@@ -35,7 +35,8 @@ def command(
     """Read every stored object again, variants and quarantine included, and compare it with the digest that was recorded.
 
     Goes on where an unfinished pass stopped. A damaged object is replaced only by bytes that have the recorded digest, and the
-    damaged bytes are kept in quarantine first. Exit code 3 says that something damaged stays.
+    damaged bytes are kept in quarantine first. On S3, objects that no record knows are passed over for twelve hours: another
+    machine's journal may follow. Exit code 3 says that something damaged stays.
     """
     from vna.scrub import ScrubOptions, run
     from vna.store import open_store

@@ -12,6 +12,7 @@ from typing import Any
 from vna.archive import Archive
 from vna.archive.address import Address
 from vna.archive.layout import INSTANCES, QUARANTINE, is_materialised
+from vna.archive.writers import may_be_recorded_yet
 from vna.errors import ConfigError
 from vna.executors import Once, Pool, Workplace, opened
 from vna.ledger import Ledger
@@ -243,6 +244,8 @@ class _Pass:
 
     def _is_in_flight(self, path: str) -> bool:
         """Whether the writer of an unrecorded object may still be about to record it."""
+        if may_be_recorded_yet(self._store, path):
+            return True
         return self._store.keeps_source and not self._store.settle(path)
 
     # -- what was found

@@ -9,6 +9,7 @@ import os
 import secrets
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -159,10 +160,17 @@ class LocalStore:
 
     def size(self, path: str) -> int:
         """See :meth:`vna.store.port.Store.size`."""
+        return self._status(path).st_size
+
+    def age_s(self, path: str) -> float:
+        """See :meth:`vna.store.port.Store.age_s`."""
+        return time.time() - self._status(path).st_mtime
+
+    def _status(self, path: str) -> os.stat_result:
         target = self.root / checked(path)
         with store_errors("the object could not be examined"):
             try:
-                return target.stat().st_size
+                return target.stat()
             except (FileNotFoundError, NotADirectoryError) as exc:
                 raise InstanceMissingError(f"there is no object under {path}") from exc
 

@@ -97,6 +97,9 @@ class Store(Protocol):
     def size(self, path: str) -> int:
         """Tell an object's size in bytes."""
 
+    def age_s(self, path: str) -> float:
+        """Tell how many seconds ago an object was put, by the clock of the disk or service."""
+
     def list(self, prefix: str = "") -> Iterator[str]:
         """Name every object below a folder, in the order of their paths; nothing when there is no such folder."""
 

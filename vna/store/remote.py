@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -143,6 +145,17 @@ class FsspecStore:
                 return int(self._fs.info(self._target(path))["size"])
             except FileNotFoundError as exc:
                 raise InstanceMissingError(f"there is no object under {path}") from exc
+
+    def age_s(self, path: str) -> float:
+        """See :meth:`vna.store.port.Store.age_s`. By this machine's clock. Raises StoreError where the service does not tell."""
+        with store_errors("the object could not be examined"):
+            try:
+                put = self._fs.modified(self._target(path))
+            except FileNotFoundError as exc:
+                raise InstanceMissingError(f"there is no object under {path}") from exc
+            except NotImplementedError as exc:
+                raise StoreError("this kind of store does not tell when an object was put") from exc
+        return time.time() - float((put if put.tzinfo else put.replace(tzinfo=UTC)).timestamp())
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """See :meth:`vna.store.port.Store.list`."""

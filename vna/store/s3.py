@@ -26,7 +26,7 @@ from vna.store.s3_client import Connection, MissingError, Retry, connect
 from vna.store.s3_file import open_object
 from vna.store.s3_probe import probe
 from vna.store.s3_put import SHA256, Capabilities, Content, Putter, has_token
-from vna.store.s3_sweep import give_up_idle
+from vna.store.s3_sweep import give_up_idle, time_of
 
 log = logging.getLogger(__name__)
 
@@ -229,6 +229,11 @@ class S3Store:
     def size(self, path: str) -> int:
         """See :meth:`vna.store.port.Store.size`."""
         return int(self._head(path)["ContentLength"])
+
+    def age_s(self, path: str) -> float:
+        """See :meth:`vna.store.port.Store.age_s`."""
+        head = self._head(path)
+        return float((time_of(head) - head["LastModified"]).total_seconds())
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """See :meth:`vna.store.port.Store.list`."""

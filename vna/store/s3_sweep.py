@@ -32,7 +32,7 @@ def give_up_idle(connection: Connection, root: str, folders: tuple[str, ...], be
     """
     count = 0
     for page in _pages(connection, root):
-        limit = before or _time_of(page) - IDLE
+        limit = before or time_of(page) - IDLE
         for upload in page.get("Uploads", ()):
             key = str(upload["Key"])
             names = {"Bucket": connection.bucket, "Key": key, "UploadId": str(upload["UploadId"])}
@@ -69,6 +69,7 @@ def _give_up(connection: Connection, names: Mapping[str, str], begun: datetime, 
     return True
 
 
-def _time_of(answer: _Page) -> datetime:
+def time_of(answer: _Page) -> datetime:
+    """Tell the service's time when it gave an answer."""
     said = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     return parsedate_to_datetime(str(said)) if said else datetime.now(UTC)
