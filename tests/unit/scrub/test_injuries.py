@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.bitrot import bitrot
 from tests.support.folders import quick_folder
 from tests.support.objects import WireObject, send, wire_object
-from tests.unit.scrub.rot import content, copied, cut_off, flip_bit, overwrite, swap, zero_page
+from tests.unit.scrub.rot import content, copied, cut_off, filled, flip_bit, overwrite, swap, zero_page
 from vna.archive import Archive, Durability
 from vna.ledger import Ledger
 from vna.scrub import ScrubOptions, run
@@ -92,3 +93,14 @@ def test_every_injury_is_found_repaired_where_there_is_a_good_copy_and_never_rep
     assert set(reasons.values()) <= {"COPY_DAMAGED", "HOLDS_ANOTHER"}
     assert result.repaired >= len(injured) - 2 * LOST_IN_COPY
     assert content(copy) == there
+
+
+def test_the_benchmark_accounts_for_every_injury(tmp_path: Path) -> None:
+    archive = filled(tmp_path / "archive", studies=4, instances=10)
+    result = bitrot(
+        archive, copied(archive, tmp_path / "copy"), f"sqlite:///{tmp_path}/ledger.sqlite", injuries=20, lost=4, seed=7
+    )
+    assert result.problems == 0
+    assert set(result.injured) == {"bit", "page", "truncation", "swap"}
+    assert result.found == result.injured.total() == result.repaired + result.left.total()
+    assert result.left["COPY_DAMAGED"] == 4
