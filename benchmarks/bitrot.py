@@ -47,9 +47,8 @@ class Rot:
 
     @property
     def problems(self) -> int:
-        """How many objects a pass failed; those whose place holds another object's only good bytes are none of them."""
-        left = self.left_with_a_good_copy - self.left["HOLDS_ANOTHER"]
-        return self.not_found + self.found_wrongly + self.repaired_wrongly + left
+        """How many objects a pass failed."""
+        return self.not_found + self.found_wrongly + self.repaired_wrongly + self.left_with_a_good_copy
 
 
 def overwrite(path: Path, data: bytes) -> None:

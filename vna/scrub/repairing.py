@@ -23,6 +23,7 @@ from vna.scrub.codes import (
     NO_COPY,
     NOT_KEPT,
     NOT_REPLACED,
+    SWAPPED,
 )
 from vna.scrub.reading import Finding, read_object
 from vna.scrub.records import Records, further_digests, name_agrees
@@ -42,11 +43,21 @@ class Repairer(AbstractContextManager["Repairer"]):
         self._records = records
         self._copy = copy
         self._dry_run = dry_run
+        self._misplaced: dict[str, str] = {}
         self._sink: ArchiveSink | None = None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if self._sink is not None:
             self._sink.close()
+
+    def note(self, finding: Finding) -> None:
+        """Remember where the bytes of another recorded object stand: they are good ones, should the copy have none."""
+        if finding.code == SWAPPED:
+            self._misplaced[finding.found] = finding.path
+
+    def is_misplaced(self, finding: Finding) -> bool:
+        """Whether the recorded bytes of an object were found in the place of another one."""
+        return finding.sha256 in self._misplaced
 
     def repair(self, finding: Finding) -> Finding:
         """Try to repair one object; the answer says whether it was, or why not. Never raises for what store or copy say."""
@@ -65,9 +76,9 @@ class Repairer(AbstractContextManager["Repairer"]):
         """Copy a good copy of an object to a local file; give its digest and, if there is none, the reason."""
         digests = self._digests(finding.path)
         reason = NO_COPY
-        for path in _places(finding.path, digests):
+        for store, path in self._sources(finding.path, digests):
             try:
-                found = _copy_to(self._copy, path, good)
+                found = _copy_to(store, path, good)
             except InstanceMissingError:
                 continue
             except StoreError:
@@ -77,6 +88,11 @@ class Repairer(AbstractContextManager["Repairer"]):
                 return found, ""
             reason = COPY_DAMAGED
         return "", reason
+
+    def _sources(self, path: str, digests: tuple[str, ...]) -> Iterator[tuple[Store, str]]:
+        """Name what may hold good bytes: the copy, and this archive where they stand in another object's place."""
+        yield from ((self._copy, place) for place in _places(path, digests))
+        yield from ((self._archive.store, self._misplaced[digest]) for digest in digests if digest in self._misplaced)
 
     def _digests(self, path: str) -> tuple[str, ...]:
         record = self._records.of_path(path)

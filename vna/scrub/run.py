@@ -254,8 +254,8 @@ class _Pass:
         """Look again at what an earlier run found, or could not repair before others were."""
         looked = []
         kept = []
-        for finding in findings:
-            if finding.repaired or (at_the_end and finding.detail != HOLDS_ANOTHER and finding.code != UNRECORDED):
+        for finding in sorted(findings, key=lambda each: each.detail == HOLDS_ANOTHER):  # those wait for the others
+            if finding.repaired or (at_the_end and not self._is_worth_another_look(finding)):
                 kept.append(finding)
                 continue
             record = self._records.of_path(finding.path) or _NO_RECORD
@@ -263,9 +263,17 @@ class _Pass:
         self._state = replace(self._state, findings=tuple(kept))
         return looked
 
+    def _is_worth_another_look(self, finding: Finding) -> bool:
+        """Whether what was found since may change the answer."""
+        if finding.detail == HOLDS_ANOTHER or finding.code == UNRECORDED:
+            return True
+        return self._repairer is not None and self._repairer.is_misplaced(finding)
+
     def _found(self, findings: Iterable[Finding]) -> None:
         """Repair what can be repaired, and keep the result."""
         for finding in findings:
+            if self._repairer is not None:
+                self._repairer.note(finding)
             repairable = self._repairer is not None and finding.code not in _NOT_CORRUPT
             result = self._repairer.repair(finding) if self._repairer is not None and repairable else finding
             self._state = replace(self._state, findings=(*self._state.findings, result))

@@ -89,9 +89,13 @@ def test_every_injury_is_found_repaired_where_there_is_a_good_copy_and_never_rep
     unrepaired = {finding.path for finding in result.corrupt if not finding.repaired}
     assert {name for name in good if after[name] != good[name]} == unrepaired
     reasons = {finding.path: finding.detail for finding in result.corrupt if not finding.repaired}
-    assert {name for name, why in reasons.items() if why == "COPY_DAMAGED"} == injured & set(lost)
+    pairs = [{names[i], names[i + 1]} for i in range(3, INJURIES, 5)]
+    swapped = set().union(*pairs)
+    assert {name for name, why in reasons.items() if why == "COPY_DAMAGED"} == (injured & set(lost)) - swapped
+    # Of two objects in each other's place one good copy is enough.
+    both_lost = set().union(*(pair for pair in pairs if pair <= set(lost)))
+    assert {name for name, why in reasons.items() if why == "HOLDS_ANOTHER"} == both_lost
     assert set(reasons.values()) <= {"COPY_DAMAGED", "HOLDS_ANOTHER"}
-    assert result.repaired >= len(injured) - 2 * LOST_IN_COPY
     assert content(copy) == there
 
 
@@ -103,4 +107,4 @@ def test_the_benchmark_accounts_for_every_injury(tmp_path: Path) -> None:
     assert result.problems == 0
     assert set(result.injured) == {"bit", "page", "truncation", "swap"}
     assert result.found == result.injured.total() == result.repaired + result.left.total()
-    assert result.left["COPY_DAMAGED"] == 4
+    assert result.left_with_a_good_copy == 0

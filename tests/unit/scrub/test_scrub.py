@@ -122,14 +122,27 @@ def test_swapped_objects_are_told_and_repaired_without_a_third_copy_of_their_byt
     assert content(archive.root) == before
 
 
-def test_the_perhaps_only_good_bytes_of_another_object_are_not_replaced(archive: Archive, ledger: Ledger, copy: Path) -> None:
-    one, other = instance(archive, 0), instance(archive, 5)
-    good = other.read_bytes()
+@pytest.mark.parametrize(("first", "second"), [(0, 5), (5, 0)])
+def test_an_object_that_no_copy_holds_is_taken_from_where_it_stands_by_mistake(
+    archive: Archive, ledger: Ledger, copy: Path, first: int, second: int
+) -> None:
+    before = content(archive.root)
+    one, other = instance(archive, first), instance(archive, second)
     swap(one, other)
     (copy / other.relative_to(archive.root)).unlink()
+    assert scrub(archive, ledger, copy).repaired == 2
+    assert content(archive.root) == before
+
+
+def test_the_perhaps_only_good_bytes_of_another_object_are_not_replaced(archive: Archive, ledger: Ledger, copy: Path) -> None:
+    one, other = instance(archive, 0), instance(archive, 5)
+    swap(one, other)
+    swapped = content(archive.root)
+    for path in (one, other):
+        (copy / path.relative_to(archive.root)).unlink()
     result = scrub(archive, ledger, copy)
-    assert {f.detail for f in result.corrupt} == {"HOLDS_ANOTHER", "NO_COPY"}
-    assert one.read_bytes() == good
+    assert {f.detail for f in result.corrupt} == {"HOLDS_ANOTHER"}
+    assert content(archive.root) == swapped
 
 
 @pytest.mark.parametrize("injure", [flip_bit, cut_off, lambda p, _: p.unlink()])
