@@ -199,6 +199,19 @@ def test_what_is_not_there_is_missing_not_empty(store: Store) -> None:
     assert list(store.list("instances")) == []
 
 
+def test_a_local_object_is_read_without_a_buffer_as_with_one(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.put_bytes(bytes(range(256)) * 100, "instances/aa/1.dcm")
+    with store.open("instances/aa/1.dcm") as buffered, store.open_unbuffered("instances/aa/1.dcm") as raw:
+        assert raw.read(1000) == buffered.read(1000)
+        assert (raw.seek(77), raw.read()) == (buffered.seek(77), buffered.read())
+    for missing in ("instances/none.dcm", "instances/aa", "instances/aa/1.dcm/2.dcm"):
+        with pytest.raises(InstanceMissingError):
+            store.open_unbuffered(missing)
+    with pytest.raises(ValueError):
+        store.open_unbuffered("../1.dcm")
+
+
 def test_an_object_tells_how_long_it_has_been_there(store: Store) -> None:
     store.put_bytes(b"x", "instances/a.dcm")
     assert -5 < store.age_s("instances/a.dcm") < 600

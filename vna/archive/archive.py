@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vna.archive.address import Address
 from vna.archive.journal import Journal
@@ -230,18 +230,16 @@ class Archive:
         made anew; what follows is read from the store. An object without revisions comes as it is stored, byte for byte. Raises
         RefusedError where a change cannot be applied.
         """
-        from vna.archive.effective import effective_object
-        from vna.archive.spliced import SplicedFile
+        from vna.archive.effective import opened
 
-        file = self.store.open(path)
+        store = self.store
+        file = store.open_unbuffered(path) if isinstance(store, LocalStore) else store.open(path)
         try:
             known = revisions if revisions is not None else self.revisions(study_instance_uid)
-            effective = effective_object(file, known.standing(sha256))
+            return opened(file, known.standing(sha256))
         except BaseException:
             file.close()
             raise
-        spliced = SplicedFile(effective.head, file, effective.rest_at, effective.rest_end, effective.tail)
-        return effective, cast("BinaryIO", spliced)
 
     def revisions(self, study_instance_uid: str) -> StudyRevisions:
         """Give all revisions of a study, named by its UID as received: which stand, and what each object's last one is."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from indexer.header import Header, HeaderScanner
 from vna.archive.revisions import Standing
+from vna.archive.spliced import SplicedFile
 from vna.errors import DigestMismatchError, RefusedError
 from vna.part10 import Head, file_meta, head_of, read_head
 from vna.part10.edit import SIGNATURES, NeedsAllError, edit_elements
@@ -26,8 +26,7 @@ _SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
 _keeps_instance_uid = attrgetter("keeps_instance_uid")
 
 
-@dataclass(frozen=True, slots=True)
-class EffectiveObject:
+class EffectiveObject(NamedTuple):
     """One object as it leaves: ``head`` (file meta, header), the stored file's bytes from ``rest_at`` to ``rest_end``, ``tail``.
 
     ``tail`` is empty but for objects whose digital signatures, which stand behind the pixel data, had to go.
@@ -48,9 +47,11 @@ class EffectiveObject:
         return len(self.head) + self.rest_end - self.rest_at + len(self.tail)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredHeader:
-    """The header of one stored file, cut into elements; ``tail`` are the elements behind the pixel data, where that matters."""
+class StoredHeader(NamedTuple):
+    """The header of one stored file, cut into elements; ``tail`` are the elements behind the pixel data, where that matters.
+
+    ``meta`` is the file meta, where its bytes were kept.
+    """
 
     head: Head
     encoding: Encoding
@@ -58,11 +59,19 @@ class StoredHeader:
     rest_at: int
     rest_end: int
     tail: tuple[RawElement, ...] = ()
+    meta: bytes = b""
 
     @property
     def signatures(self) -> tuple[RawElement, ...]:
         """The digital signatures behind the pixel data."""
         return tuple(element for element in self.tail if element.tag in SIGNATURES)
+
+
+def opened(file: BinaryIO, standing: Sequence[Standing]) -> tuple[EffectiveObject, BinaryIO]:
+    """Give :func:`effective_object` of a stored file, and what leaves as a file that reads the rest of it there and closes it."""
+    effective = effective_object(file, standing)
+    spliced = SplicedFile(effective.head, file, effective.rest_at, effective.rest_end, effective.tail)
+    return effective, cast("BinaryIO", spliced)
 
 
 def effective_object(file: BinaryIO, standing: Sequence[Standing]) -> EffectiveObject:
@@ -84,7 +93,10 @@ def effective_object(file: BinaryIO, standing: Sequence[Standing]) -> EffectiveO
     head, header = stored.head, edited.header
     sop_class_uid = edited.sop_class_uid or head.sop_class_uid
     sop_instance_uid = edited.sop_instance_uid or head.sop_instance_uid
-    meta = file_meta(sop_class_uid, sop_instance_uid, head.transfer_syntax_uid)
+    if stored.meta and (sop_class_uid, sop_instance_uid) == head[:2]:
+        meta = stored.meta
+    else:
+        meta = file_meta(sop_class_uid, sop_instance_uid, head.transfer_syntax_uid)
     if head.transfer_syntax_uid in DEFLATED_UIDS:
         header = _deflated(header)
     rest_end, tail = stored.rest_end, b""
@@ -107,29 +119,34 @@ class _Edited(NamedTuple):
 
 def _edited(stored: StoredHeader, standing: tuple[Standing, ...]) -> _Edited:
     """Edit a header; one that is cut into runs only if no other one was the same in all that the edit looks at."""
-    apart = {element[0]: element for element in stored.elements if element[1] == RUN}
-    if not apart:
+    elements = stored.elements
+    if RUN not in [element[1] for element in elements]:
         after = edited_elements(stored, standing)
         header = b"".join([element.raw for element in after])
-        return _Edited(header, _uid(after, _SOP_CLASS_UID), _uid(after, _SOP_INSTANCE_UID), after != stored.elements)
-    if all(map(_keeps_instance_uid, standing)) and (identity := find(stored.elements, _SOP_INSTANCE_UID)):
-        apart[_SOP_INSTANCE_UID] = identity  # the one element that differs in every object
-    looked_at = tuple([_placeholder(element[0]) if element[0] in apart else element for element in stored.elements])
-    after, sop_class_uid, sop_instance_uid = _edited_alike(looked_at, standing)
-    header = b"".join([apart[element[0]][2] if element[1] == RUN else element[2] for element in after])
-    return _Edited(header, sop_class_uid, sop_instance_uid or _uid(stored.elements, _SOP_INSTANCE_UID))
-
-
-@lru_cache(maxsize=1024)
-def _placeholder(tag: int) -> RawElement:
-    return RawElement(tag, RUN, b"", 0)
+        return _Edited(header, _uid(after, _SOP_CLASS_UID), _uid(after, _SOP_INSTANCE_UID), after != elements)
+    apart = _SOP_INSTANCE_UID if all(map(_keeps_instance_uid, standing)) else None  # which differs in every object
+    looked_at = tuple([tag if vr == RUN or tag == apart else raw for tag, vr, raw, _, _ in elements])
+    parts, sop_class_uid, sop_instance_uid = _edited_alike(looked_at, standing)
+    header = b"".join([part if isinstance(part, bytes) else elements[part][2] for part in parts])
+    return _Edited(header, sop_class_uid, sop_instance_uid or _uid(elements, _SOP_INSTANCE_UID))
 
 
 @lru_cache(maxsize=64)
-def _edited_alike(elements: tuple[RawElement, ...], standing: tuple[Standing, ...]) -> tuple[tuple[RawElement, ...], str, str]:
-    """Edit what an edit looks at, with placeholders for all else; give the UIDs that it then shows."""
-    after = _applied(elements, EXPLICIT_LE, (), standing)
-    return after, _uid(after, _SOP_CLASS_UID), _uid(after, _SOP_INSTANCE_UID)
+def _edited_alike(looked_at: tuple[bytes | int, ...], standing: tuple[Standing, ...]) -> tuple[tuple[bytes | int, ...], str, str]:
+    """Edit what an edit looks at, the bytes of elements, with the first tag alone of all that stands apart.
+
+    Gives the new header, with the number of what stands apart in its place, and the UIDs that it then shows.
+    """
+    numbers = {part: number for number, part in enumerate(looked_at) if isinstance(part, int)}
+    before = [RawElement(part, RUN, b"", 0) if isinstance(part, int) else _element(part) for part in looked_at]
+    after = _applied(tuple(before), EXPLICIT_LE, (), standing)
+    parts = [numbers[element.tag] if element.vr == RUN else element.raw for element in after]
+    return tuple(parts), _uid(after, _SOP_CLASS_UID), _uid(after, _SOP_INSTANCE_UID)
+
+
+def _element(raw: bytes) -> RawElement:
+    (element,) = read_elements(raw, EXPLICIT_LE)
+    return element
 
 
 def _as_stored(file: BinaryIO) -> EffectiveObject:
@@ -144,10 +161,10 @@ def _as_stored(file: BinaryIO) -> EffectiveObject:
 
 def _interest(standing: Sequence[Standing]) -> tuple[int, ...] | None:
     """Give the tags that at least one of the edits looks at; None as soon as one looks at all of them."""
+    if len(standing) == 1:
+        return None if standing[0].group.uids else standing[0].interest
     if any(each.group.uids for each in standing):
         return None
-    if len(standing) == 1:
-        return standing[0].interest
     tags: set[int] = set()
     for each in standing:
         if each.interest is None:
@@ -201,7 +218,7 @@ def _read_in_runs(file: BinaryIO, interest: tuple[int, ...]) -> StoredHeader | N
     tags = [element[0] for element in elements]
     if _SOP_INSTANCE_UID not in tags or not SIGNATURES.isdisjoint(tags):
         return None
-    return StoredHeader(head, EXPLICIT_LE, tuple(elements), rest_at, _size(file))
+    return StoredHeader(head, EXPLICIT_LE, tuple(elements), rest_at, _size(file), meta=start[: head.data_set_offset])
 
 
 def _size(file: BinaryIO) -> int:

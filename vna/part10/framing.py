@@ -8,9 +8,8 @@ archive format: not the implementation's UID, not its version name, not the padd
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 IMPLEMENTATION_CLASS_UID = "2.25.198597067001029556934292427634988382717"
 """Implementation Class UID (0002,0012) of format 1: a UUID-derived UID (PS3.5 B.2), not that of any release."""
@@ -25,10 +24,13 @@ _GROUP_LENGTH = struct.Struct("<HH2sHI")
 _SHORT_FORM = struct.Struct("<HH2sH")
 _LONG_FORM = struct.Struct("<HH2s2xI")
 _BEFORE_GROUP = len(PREAMBLE_AND_PREFIX) + _GROUP_LENGTH.size
+_CLASS_AT = _BEFORE_GROUP + _LONG_FORM.size + 2  # Media Storage SOP Class UID, behind the File Meta Information Version
+_CLASS_VALUE_AT = _CLASS_AT + _SHORT_FORM.size
+_USUAL_LENGTH = 1024
+_KEPT = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """What the canonical file meta of one stored file says; ``data_set_offset`` is where its data set begins, in bytes."""
 
     sop_class_uid: str
@@ -70,9 +72,34 @@ def read_head(file: BinaryIO) -> Head:
 
 
 def head_of(data: bytes) -> Head:
-    """Read the canonical file meta at the beginning of ``data``; see :func:`read_head`."""
-    length = _group_length(data)
-    at = _BEFORE_GROUP + _LONG_FORM.size + 2  # behind the File Meta Information Version
+    """Read the canonical file meta at the beginning of ``data``; see :func:`read_head`.
+
+    One object's differs from the next one's by its SOP Instance UID alone. So what stands before that value and what stands
+    behind it are compared, as they are, with those of a file meta that was found to be canonical.
+    """
+    value_at = _CLASS_VALUE_AT + int.from_bytes(data[_CLASS_VALUE_AT - 2 : _CLASS_VALUE_AT], "little") + _SHORT_FORM.size
+    if (known := _known.get(data[:value_at])) is not None:
+        after, after_at, sop_class_uid, transfer_syntax_uid, offset = known
+        if data.startswith(after, after_at):
+            sop_instance_uid = data[value_at:after_at].removesuffix(b"\0").decode("latin-1")
+            return Head(sop_class_uid, sop_instance_uid, transfer_syntax_uid, offset)
+    head = _compared(data)
+    if head.data_set_offset <= _USUAL_LENGTH:
+        if len(_known) >= _KEPT:
+            _known.clear()
+        after_at = value_at + int.from_bytes(data[value_at - 2 : value_at], "little")
+        after = data[after_at : head.data_set_offset]
+        _known[data[:value_at]] = after, after_at, head.sop_class_uid, head.transfer_syntax_uid, head.data_set_offset
+    return head
+
+
+_known: dict[bytes, tuple[bytes, int, str, str, int]] = {}
+"""What stands before the SOP Instance UID's value -> what stands behind it, and where; SOP class, transfer syntax, length."""
+
+
+def _compared(data: bytes) -> Head:
+    """Read the UIDs of a file meta, and compare it with the canonical one that they make."""
+    length, at = _group_length(data), _CLASS_AT
     uids = []
     for _ in range(3):
         value_at = at + _SHORT_FORM.size

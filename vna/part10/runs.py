@@ -50,7 +50,8 @@ class _Stretches:
     end before elements whose length varies. Threads may share it: what gets lost between them is learnt again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: tuple[int, ...]) -> None:
+        self.limits = limits
         self.known: dict[bytes, _Stretch | None] = {}
 
     def learn(self, heads: Sequence[bytes]) -> None:
@@ -67,7 +68,7 @@ class _Stretches:
 
 @lru_cache(maxsize=16)
 def _stretches(interest: tuple[int, ...], stops: frozenset[int]) -> _Stretches:
-    return _Stretches()
+    return _Stretches((*interest, min(stops), UNDEFINED))
 
 
 def read_runs(  # noqa: C901 - a hot loop: every call in it would cost more than what it does
@@ -83,7 +84,7 @@ def read_runs(  # noqa: C901 - a hot loop: every call in it would cost more than
     stretches = _stretches(interest, stops)
     known, heads = stretches.known, list[bytes]()
     unpack, new, short = EXPLICIT_LE.head, tuple.__new__, SHORT_VRS
-    waiting = iter((*interest, min(stops), UNDEFINED))
+    waiting = iter(stretches.limits)
     limit, start, first, last, end = next(waiting), at, 0, 0, len(data)
     try:
         while at < end:

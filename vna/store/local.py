@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from vna.errors import DigestMismatchError, InstanceMissingError, StoreError
 from vna.store.grouping import GroupCommit
-from vna.store.operations import APPEND_MODE, FILE_MODE, SYSTEM, Operations, store_errors
+from vna.store.operations import APPEND_MODE, FILE_MODE, SYSTEM, Operations, store_error, store_errors
 from vna.store.port import Readable, checked, replaceable
 
 _PREFIX = "put-"
@@ -138,12 +138,20 @@ class LocalStore:
 
     def open(self, path: str) -> BinaryIO:
         """See :meth:`vna.store.port.Store.open`."""
+        return self._opened(path, -1)
+
+    def open_unbuffered(self, path: str) -> BinaryIO:
+        """Open an object as :meth:`open` does, for whoever reads large pieces: to make a buffer costs as much as opening."""
+        return self._opened(path, 0)
+
+    def _opened(self, path: str, buffering: int) -> BinaryIO:
         target = f"{self.url}/{checked(path)}"  # pathlib would cost as much as opening
-        with store_errors("the object could not be opened"):
-            try:
-                return open(target, "rb")  # noqa: PTH123
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
-                raise InstanceMissingError(f"there is no object under {path}") from exc
+        try:
+            return open(target, "rb", buffering)  # noqa: PTH123
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
+            raise InstanceMissingError(f"there is no object under {path}") from exc
+        except OSError as exc:
+            raise store_error(exc, "the object could not be opened") from exc
 
     def read_bytes(self, path: str) -> bytes:
         """See :meth:`vna.store.port.Store.read_bytes`."""

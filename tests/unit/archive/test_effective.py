@@ -119,4 +119,5 @@ def test_objects_that_differ_elsewhere_are_each_edited_right(archive: Archive) -
         with file:
             ds = pydicom.dcmread(io.BytesIO(file.read()))
         assert (ds.SOPInstanceUID, ds.StationName, ds.PatientID) == (f"1.2.3.4.{number}", "S" * (number + 1), "NEW")
+        assert effective.sop_class_uid == ds.file_meta.MediaStorageSOPClassUID == CT
         assert effective.sop_instance_uid == ds.file_meta.MediaStorageSOPInstanceUID == ds.SOPInstanceUID

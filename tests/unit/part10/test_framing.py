@@ -7,7 +7,7 @@ import io
 import pydicom
 import pytest
 
-from vna.part10 import Head, file_meta, read_head
+from vna.part10 import Head, file_meta, head_of, read_head
 
 FROZEN = (
     bytes(128)
@@ -54,5 +54,34 @@ def test_a_uid_that_no_file_meta_can_hold_is_refused() -> None:
     ids=["empty", "cut in the preamble", "cut in the group", "another preamble", "another version", "a wrong group length"],
 )
 def test_any_other_beginning_is_not_ours(data: bytes) -> None:
+    head_of(FROZEN + b"data set")  # one that is ours came before
     with pytest.raises(ValueError):
         read_head(io.BytesIO(data))
+    with pytest.raises(ValueError):
+        head_of(data)
+
+
+def test_nothing_but_a_uid_may_differ_from_what_came_before() -> None:
+    uids = [(FROZEN.index(value), len(value)) for value in (b"1.2.840.10008.5.1.4.1.1.2\0", b"1.2.3\0", b"1.2.840.10008.1.2.1\0")]
+    for at in range(len(FROZEN)):
+        assert head_of(FROZEN).sop_instance_uid == "1.2.3"
+        other = FROZEN[:at] + bytes((FROZEN[at] ^ 1,)) + FROZEN[at + 1 :]
+        if any(start <= at < start + length for start, length in uids):
+            sop_class_uid, sop_instance_uid, transfer_syntax_uid, offset = head_of(other)
+            assert file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid) == other
+            assert offset == len(other)
+        else:
+            with pytest.raises(ValueError):
+                head_of(other)
+
+
+def test_objects_one_after_the_other_each_have_their_own_head() -> None:
+    for _ in range(2):
+        for sop_class_uid in ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"):
+            for uid in ("", "1.2.3", "1.2.34", "1.2.345", "1.2.3\0", "1.2.3\0\0", "1.2.3\xe9"):
+                for syntax in ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2"):
+                    meta = file_meta(sop_class_uid, uid, syntax)
+                    head = head_of(meta + b"data set")
+                    assert file_meta(*head[:3]) == meta
+                    assert head == Head(sop_class_uid, head.sop_instance_uid, syntax, len(meta))
+                    assert uid.removesuffix("\0") == head.sop_instance_uid.removesuffix("\0")
