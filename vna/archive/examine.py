@@ -96,6 +96,12 @@ class _Memory(threading.local):
 _memory = _Memory()
 
 
+def scanner_of(announced: Announced) -> HeaderScanner:
+    """Give a scanner for an object that was announced so: it knows the layout of the last one of its kind in this thread."""
+    kind = (announced.sop_class_uid, announced.transfer_syntax_uid)
+    return HeaderScanner(announced.transfer_syntax_uid, last=_memory.layouts.of(kind))
+
+
 class Reading:
     """One data set that is scanned while it passes by; :meth:`verdict` ends it.
 
@@ -104,8 +110,7 @@ class Reading:
 
     def __init__(self, announced: Announced) -> None:
         self.announced = announced
-        kind = (announced.sop_class_uid, announced.transfer_syntax_uid)
-        self._scanner = HeaderScanner(announced.transfer_syntax_uid, last=_memory.layouts.of(kind))
+        self._scanner = scanner_of(announced)
         self._is_scanned = False
         self._length = 0
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from io import FileIO, UnsupportedOperation
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from indexer.header import HeaderScanner
 from indexer.record import Header
 from indexer.scan import check_tail, scan_open
 from vna.archive.address import Address
-from vna.archive.examine import UID_CONFLICT, Announced, judge, raw_row, receipt_row
+from vna.archive.examine import UID_CONFLICT, Announced, judge, raw_row, receipt_row, scanner_of
 from vna.archive.layout import QUARANTINE, is_variant
 from vna.archive.rows import JournalRow, index_columns
 from vna.errors import StoreError
@@ -63,9 +62,9 @@ def read_row(file: BinaryIO, writer: str = "", received_at: str = "", *, sha256:
     if head is None:
         codes = scan_open(file).codes
         return raw_row(writer, codes, sha256 or reader.digest(), reader.size, received_at, _NOBODY)
-    header = reader.scan(head)
-    sha256 = sha256 or reader.digest()
     announced = Announced(head.sop_class_uid, head.sop_instance_uid, head.transfer_syntax_uid)
+    header = reader.scan(announced, head.data_set_offset)
+    sha256 = sha256 or reader.digest()
     return receipt_row(writer, announced, judge(header, announced, sha256), sha256, reader.size, received_at, _NOBODY)
 
 
@@ -89,9 +88,9 @@ class _Reader:
         except ValueError:
             return None
 
-    def scan(self, head: Head) -> Header:
-        """Scan the header, and check what follows it."""
-        base, scanner = head.data_set_offset, HeaderScanner(head.transfer_syntax_uid)
+    def scan(self, announced: Announced, base: int) -> Header:
+        """Scan the header of the data set that begins at ``base``, and check what follows it."""
+        scanner = scanner_of(announced)
         at, length = max(base, min(len(self._first), _FIRST_READ)), _FIRST_READ
         is_over = scanner.feed(self._first[base:at])
         while not is_over and at < self.size:
