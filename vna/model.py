@@ -141,13 +141,16 @@ class Receipt(NamedTuple):
 
 
 class Incoming(Protocol):
-    """One object on its way in. Exactly one of ``commit`` and ``abort`` ends it."""
+    """One object on its way in. Exactly one of ``commit`` and ``abort`` ends it; ``tidy`` follows a commit that succeeded."""
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take the next bytes of the data set. Raises StoreFullError when there is no room; then abort."""
 
     def commit(self) -> Receipt:
         """Make the object durable and say what became of it; nothing may be acknowledged before this returns."""
+
+    def tidy(self) -> None:
+        """Do what the acknowledgement need not wait for: call it when the peer has its answer. Never raises."""
 
     def abort(self) -> None:
         """Drop what was received so far. Safe to repeat, and after a failed commit."""

@@ -56,6 +56,9 @@ class PlainIncoming:
         os.rename(self._temporary, self._final)
         return Receipt("stored", "", self._final, self._size, self._sop_instance_uid)
 
+    def tidy(self) -> None:
+        """Do nothing: storescp has nothing to tidy either."""
+
     def abort(self) -> None:
         """Remove the file."""
         os.close(self._descriptor)

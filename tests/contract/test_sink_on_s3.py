@@ -96,7 +96,7 @@ def test_what_was_put_without_an_answer_has_its_row_when_it_is_sent_again(
         assert rows(archive) == sorted(receipt.sha256 for receipt in receipts) == sorted(item.sha256 for item in items)
         assert [receipt.state for receipt in receipts] == ["stored"] * len(items)
         assert [receipt.state for receipt in take(sink, durability, items)] == ["duplicate"] * len(items)
-        assert spooled(archive) == []
+        assert not any(path.stat().st_size for path in spooled(archive))  # but what is ready for the next object
     assert archive.sync_index() == len(items)
 
 
@@ -140,7 +140,7 @@ def test_of_two_unanswered_puts_for_one_name_the_one_that_landed_is_recorded_onc
         outage.land()
         assert send(sink, ITEMS[0]).state == "stored"
         assert rows(archive) == [ITEMS[0].sha256]
-        assert spooled(archive) == []
+        assert not any(path.stat().st_size for path in spooled(archive))  # but what is ready for the next object
 
 
 def test_an_unanswered_put_whose_name_is_another_writers_is_given_up(place: Place, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_an_unanswered_put_whose_name_is_another_writers_is_given_up(place: Plac
         outage.land()
         assert send(sink, ITEMS[0]).state == "duplicate"
         assert rows(archive) == []
-        assert spooled(archive) == []
+        assert not any(path.stat().st_size for path in spooled(archive))  # but what is ready for the next object
     assert archive.sync_index() + elsewhere.sync_index() == 1
 
 

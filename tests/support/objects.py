@@ -10,7 +10,7 @@ from io import BytesIO
 from pydicom.dataset import Dataset
 
 from tests.support.instances import make_instance
-from vna.model import Provenance, Receipt, Sink
+from vna.model import Incoming, Provenance, Receipt, Sink
 from vna.part10 import file_meta
 
 
@@ -48,10 +48,18 @@ def wire_object(ds: Dataset | None = None, **keywords: object) -> WireObject:
 
 def send(sink: Sink, item: WireObject, source: str = "legacy", chunk: int = 4096) -> Receipt:
     """Hand one object to a sink as an association would, and return its receipt."""
+    incoming = handed_over(sink, item, source, chunk)
+    receipt = incoming.commit()
+    incoming.tidy()
+    return receipt
+
+
+def handed_over(sink: Sink, item: WireObject, source: str = "legacy", chunk: int = 4096) -> Incoming:
+    """Hand one object to a sink up to its last byte."""
     incoming = sink(item.sop_class_uid, item.sop_instance_uid, item.transfer_syntax_uid, Provenance(source))
     for at in range(0, len(item.data_set), chunk):
         incoming.write(item.data_set[at : at + chunk])
-    return incoming.commit()
+    return incoming
 
 
 def send_all(

@@ -56,6 +56,9 @@ class _InMemory:
             transfer_syntax_uid=self.transfer_syntax_uid,
         )
 
+    def tidy(self) -> None:
+        pass
+
     def abort(self) -> None:
         with self.sink.lock:
             self.sink.aborted.append(self.sop_instance_uid)
@@ -105,6 +108,9 @@ class _OnDisk:
     def commit(self) -> Receipt:
         self.file.close()
         return Receipt("stored", self.digest.hexdigest(), self.path.name, self.size, self.sop_instance_uid)
+
+    def tidy(self) -> None:
+        pass
 
     def abort(self) -> None:
         self.file.close()

@@ -1,16 +1,18 @@
 """The sink: the one way into the archive, for receivers, pulls and folders alike.
 
 The write order is the promise (docs/store-format.md): spool file, fsync, final name, fsync of the folder, journal row, fsync of
-the journal, and only then the receipt. Between them, the spool name and the intent stay until the row is durable, so that a crash
-at any step leaves something that recovery can complete without looking through the store.
+the journal, and only then the receipt. The spool name and the intent stay until the row is durable, so that a crash at any step
+leaves something that recovery can complete without looking through the store; they go when the receipt is out (``tidy``).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -22,6 +24,7 @@ from types import MappingProxyType, TracebackType
 from vna.archive.examine import Announced, Reading, places, raw_row, receipt_row
 from vna.archive.journal import JournalWriter
 from vna.archive.layout import JOURNAL, quarantine_path, reason_path
+from vna.archive.owed import Owing
 from vna.archive.rows import JournalRow, encode
 from vna.archive.unfinished import Pending, Unfinished, stands
 from vna.archive.writers import Writer
@@ -34,6 +37,9 @@ from vna.store.room import Reserve
 OnReceipt = Callable[[Receipt, Provenance], None]
 
 _CHUNK = 1 << 20
+_UNTIDIED = 64  # objects at most whose spool names are still there, where nobody calls tidy
+
+log = logging.getLogger(__name__)
 
 
 class Durability(StrEnum):
@@ -47,7 +53,8 @@ class ArchiveSink:
     """Takes objects into the archive; satisfies :class:`vna.model.Sink`. Use it as a context manager. Thread-safe.
 
     It owns one journal writer, named :attr:`writer`. ``on_receipt`` is called, in the thread that commits, for every receipt that
-    stands for something durable; duplicates included.
+    stands for something durable; duplicates included. A sink that ``owes`` gives its receipts for what is durable on this machine
+    alone (:mod:`vna.archive.owed`), each object by itself.
     """
 
     def __init__(
@@ -59,6 +66,7 @@ class ArchiveSink:
         durability: Durability = Durability.OBJECT,
         on_receipt: OnReceipt | None = None,
         reserve: Reserve | None = None,
+        owes: bool = False,
     ) -> None:
         self._store = store
         # Only a link tells after a power failure that a spool file was published; anywhere else the intent does.
@@ -66,10 +74,12 @@ class ArchiveSink:
         self._durability = durability
         self._on_receipt = on_receipt
         self._writer = Writer(workspace, operations, reserve)
+        self._owing = Owing(workspace, self._writer.name, operations) if owes else None
         self._journal = JournalWriter(workspace / JOURNAL, self._writer.name, operations)
         self._lock = threading.Lock()
         self._unfinished = Unfinished()
         self._studies: dict[str, list[Pending]] = {}
+        self._recorded: deque[Pending] = deque()
 
     @property
     def writer(self) -> str:
@@ -81,6 +91,8 @@ class ArchiveSink:
     ) -> ArchiveIncoming:
         """Begin one object. Raises StoreFullError when there is no room, RefusedError for UIDs that no file meta can hold."""
         announced = Announced.of(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        if len(self._recorded) > _UNTIDIED:
+            self.tidy()
         return ArchiveIncoming(self, self._writer.spool.create(announced.file_meta()), announced, provenance)
 
     def quarantine_bytes(self, source: Path | Readable, code: str, provenance: Provenance) -> Receipt:
@@ -99,7 +111,15 @@ class ArchiveSink:
             spool.discard()
             raise
         row = raw_row(self.writer, (code,), spool.sha256(), spool.size, now(), provenance)
-        return self._file([Pending(spool, row)])[0]
+        receipt = self._file([Pending(spool, row)])[0]
+        self.tidy()
+        return receipt
+
+    def take_file(self, file: Path, row: JournalRow) -> Receipt:
+        """File a whole object that stands on this disk already, with the row that tells of it; the file stays. Thread-safe."""
+        receipt = self._file([Pending(self._writer.spool.link(file, row.size), row)])[0]
+        self.tidy()
+        return receipt
 
     def commit_study(self, study_instance_uid: str) -> list[Receipt]:
         """Make everything durable at once that was committed for a study with durability ``study``.
@@ -108,7 +128,27 @@ class ArchiveSink:
         """
         with self._lock:
             batch = self._studies.pop(study_instance_uid, [])
-        return self._file(batch) if batch else []
+        receipts = self._file(batch) if batch else []
+        self.tidy()
+        return receipts
+
+    def tidy(self) -> None:
+        """Remove the spool names and intents of objects that the journal knows.
+
+        No acknowledgement waits for it. What cannot be removed is tried again the next time, or by recovery.
+        """
+        failed: list[Pending] = []
+        while self._recorded:
+            try:
+                pending = self._recorded.popleft()
+            except IndexError:  # another thread was quicker
+                break
+            try:
+                self._drop(pending)
+            except StoreError as exc:
+                log.warning("%s", exc)
+                failed.append(pending)
+        self._recorded.extend(failed)
 
     def seal(self) -> None:
         """Seal the open journal segment, so that the next :meth:`vna.archive.Archive.sync_index` takes it.
@@ -137,6 +177,7 @@ class ArchiveSink:
             for pending in batch:
                 pending.spool.discard()
         self._studies.clear()
+        self.tidy()
         self._leave()
 
     def __enter__(self) -> ArchiveSink:
@@ -150,6 +191,7 @@ class ArchiveSink:
 
     def _leave(self) -> None:
         try:
+            self._writer.spool.close()
             self._journal.close()
         finally:
             self._writer.leave(clean=not self._unfinished and not any(self._writer.folder.glob("*.part")))
@@ -157,7 +199,12 @@ class ArchiveSink:
     # -- filing
 
     def _take(self, spool: SpoolFile, row: JournalRow) -> Receipt:
-        """File one object, now or with its study."""
+        """File one object, now or with its study; or owe it to the store."""
+        if self._owing is not None:
+            receipt = self._owing.take(spool, row)
+            if self._on_receipt is not None:
+                self._on_receipt(receipt, row.provenance)
+            return receipt
         pending = Pending(spool, row)
         waits = self._durability is Durability.STUDY and row.state != ObjectStatus.QUARANTINED
         if not waits:
@@ -233,13 +280,7 @@ class ArchiveSink:
         for pending in batch:
             put_reason(self._store, pending.row)
         self._journal.append([pending.payload for pending in batch])
-        try:
-            for pending in batch:
-                self._drop(pending)
-        except BaseException:
-            for pending in batch:
-                pending.is_recorded = True
-            raise
+        self._recorded.extend(batch)
 
     def _drop(self, pending: Pending) -> None:
         """Remove the spool name and the intent of an object that the journal knows."""
@@ -273,9 +314,6 @@ class ArchiveSink:
 
     def _finish(self, pending: Pending) -> bool:
         """Do what an error left to be done for an object; False if its final name is another's after all."""
-        if pending.is_recorded:
-            self._drop(pending)
-            return True
         if not pending.is_published and not stands(self._store, pending.spool.path, pending.row.path):
             self._give_up(pending)
             return False
@@ -284,11 +322,13 @@ class ArchiveSink:
         return True
 
     def _finish_all(self) -> None:
+        self.tidy()
         for path in self._unfinished.paths(in_doubt=False):
             self._unfinished.finish(path, self._finish)
         with suppress(StoreError):  # where the store does not answer, each would wait as long for nothing
             for path in self._unfinished.paths(in_doubt=True):
                 self._unfinished.finish(path, self._finish)
+        self.tidy()
 
 
 class ArchiveIncoming:
@@ -317,6 +357,11 @@ class ArchiveIncoming:
         row = receipt_row(self._sink.writer, self._reading.announced, verdict, sha256, spool.size, now(), self._provenance)
         self._is_over = True
         return self._sink._take(spool, row)
+
+    def tidy(self) -> None:
+        """See :meth:`vna.model.Incoming.tidy`."""
+        self._sink.tidy()
+        self._sink._writer.spool.prepare()
 
     def abort(self) -> None:
         """See :meth:`vna.model.Incoming.abort`. After :meth:`commit` was called it does nothing: the sink has the file then."""

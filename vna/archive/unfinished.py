@@ -28,7 +28,6 @@ class Pending:
     payload: bytes = b""
     is_in_doubt: bool = False
     is_published: bool = False
-    is_recorded: bool = False
     duplicate: Receipt | None = None
 
 

@@ -217,6 +217,7 @@ class Acceptor:
             finally:  # the peer need not wait for what others are told
                 if stored is not None:
                     self._tell_stored(stored)
+                    stored.tidy()
 
     def _store(self, context_id: int, command: Command) -> Stored:
         service = self._service

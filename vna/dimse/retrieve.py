@@ -215,7 +215,10 @@ def _take(assoc: Association, context_id: int, command: Command, sink: Sink, pro
     syntax = assoc.accepted[context_id].transfer_syntax
     stored = store(assoc.stream, context_id, command, syntax, sink, provenance, limits.object_bytes)
     answer = commands.response(command, stored.status)
-    assoc.wire.send(commands.command_pdu(answer, context_id, assoc.peer_max_pdu))
+    try:
+        assoc.wire.send(commands.command_pdu(answer, context_id, assoc.peer_max_pdu))
+    finally:
+        stored.tidy()
     return int(stored.receipt is not None)
 
 

@@ -26,10 +26,16 @@ _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.
 
 
 class Stored(NamedTuple):
-    """The answer that a C-STORE request gets, and the receipt where the sink gave one."""
+    """The answer that a C-STORE request gets, and what the sink took, with its receipt; :meth:`tidy` when it is sent."""
 
     status: int
     receipt: Receipt | None = None
+    incoming: Incoming | None = None
+
+    def tidy(self) -> None:
+        """See :meth:`vna.model.Incoming.tidy`; nothing where nothing was taken."""
+        if self.incoming is not None:
+            self.incoming.tidy()
 
 
 def store(
@@ -71,7 +77,7 @@ def store(
     if failure or incoming is None:
         return Stored(failure)
     try:
-        return Stored(SUCCESS, incoming.commit())
+        return Stored(SUCCESS, incoming.commit(), incoming)
     except Exception as exc:  # noqa: BLE001 - see above
         _abort(incoming)
         return Stored(failure_status(exc))

@@ -151,6 +151,7 @@ def _take(archive: Archive, sink: ArchiveSink, found: FoundFile, *, source: str)
                     while chunk := stream.read(CHUNK):
                         incoming.write(chunk)
                     receipt = incoming.commit()
+                    incoming.tidy()
                 finally:
                     incoming.abort()
         return _Taken(receipt.state, receipt.codes, receipt.size)

@@ -203,5 +203,8 @@ class _Told:
         self._arrivals.add(receipt)
         return receipt
 
+    def tidy(self) -> None:
+        self._incoming.tidy()
+
     def abort(self) -> None:
         self._incoming.abort()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 from vna.errors import StoreError
@@ -20,6 +22,7 @@ SUFFIX = ".part"
 CHECK_EVERY = 64 << 20
 """After so many bytes of one object it is asked again whether there is room."""
 
+_PREPARED = 4  # files that wait for objects: as many as there are threads that take turns on a few cores
 _JOINED_BYTES = 64 << 10  # a larger first piece costs more to copy than a write of its own
 
 
@@ -27,6 +30,7 @@ class SpoolFile:
     """One file under a temporary name, hashed while it is written. Not thread-safe; :meth:`discard` or :meth:`close` ends it.
 
     ``head`` is what it begins with: written with the first piece where that is small, which saves a call of the system.
+    ``descriptor`` is the file's, open and empty.
     """
 
     __slots__ = (
@@ -46,6 +50,7 @@ class SpoolFile:
         self,
         location: str,
         operations: Operations,
+        descriptor: int,
         thread: HashingThread | None = None,
         room: Room | None = None,
         head: bytes = b"",
@@ -59,7 +64,7 @@ class SpoolFile:
         self._digest = hashlib.sha256(head)
         self._thread = thread
         self._has_thread = False
-        self._descriptor = operations.create(location, FILE_MODE)
+        self._descriptor = descriptor
 
     @property
     def name(self) -> str:
@@ -158,12 +163,44 @@ class Spool:
         self._operations = operations
         self._numbers = itertools.count(1)
         self._thread = hashing_thread()
+        self._prepared: deque[tuple[str, int]] = deque()
 
     def create(self, head: bytes = b"") -> SpoolFile:
         """Open a new spool file (O_EXCL) that begins with ``head``. Raises StoreFullError when only the reserve is left."""
         self._room.check()
+        try:
+            location, descriptor = self._prepared.pop() if self._prepared else self._made()
+        except IndexError:  # another thread was quicker
+            location, descriptor = self._made()
+        return SpoolFile(location, self._operations, descriptor, self._thread, self._room, head)
+
+    def link(self, file: Path, size: int) -> SpoolFile:
+        """Give a whole file on the same disk, of that size, a name of this spool too; the room for it is taken already."""
+        location = f"{self._prefix}{next(self._numbers):08d}{SUFFIX}"
+        with store_errors("the file could not be given a name in the spool"):
+            self._operations.link(file, location)
+        linked = SpoolFile(location, self._operations, -1)
+        linked.size = size
+        return linked
+
+    def prepare(self) -> None:
+        """Create a file in advance, while there is time: the next object finds it. What cannot be done now is done then."""
+        if len(self._prepared) < _PREPARED:
+            with suppress(StoreError):
+                self._room.check()
+                self._prepared.append(self._made())
+
+    def close(self) -> None:
+        """Remove what was prepared and not used."""
+        while self._prepared:
+            location, descriptor = self._prepared.pop()
+            with store_errors("the spool file could not be removed"):
+                os.close(descriptor)
+                self._operations.unlink(location)
+
+    def _made(self) -> tuple[str, int]:
         location = f"{self._prefix}{next(self._numbers):08d}{SUFFIX}"
         try:
-            return SpoolFile(location, self._operations, self._thread, self._room, head)
+            return location, self._operations.create(location, FILE_MODE)
         except OSError as exc:
             raise store_error(exc, "no spool file could be created") from exc

@@ -220,5 +220,8 @@ class _Returned:
             transfer_syntax_uid=self._transfer_syntax_uid,
         )
 
+    def tidy(self) -> None:
+        pass
+
     def abort(self) -> None:
         self._file.close()

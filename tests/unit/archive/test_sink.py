@@ -20,7 +20,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 from tests.support.crash import FailAt, WatchedOperations
 from tests.support.folders import quick_folder
 from tests.support.instances import make_instance
-from tests.support.objects import WireObject, send, send_all, wire_object
+from tests.support.objects import WireObject, handed_over, send, send_all, wire_object
 from vna.archive import Archive, ArchiveSink, Durability
 from vna.errors import DigestMismatchError, RefusedError, StoreError, StoreFullError
 from vna.model import Provenance, Receipt
@@ -275,8 +275,10 @@ def test_whatever_fails_nothing_is_acknowledged_and_a_new_run_takes_it(
     first, second = wire_object(InstanceNumber=1), wire_object(InstanceNumber=2)
     receipts: list[Receipt] = []
     with failing.sink(on_receipt=lambda receipt, provenance: receipts.append(receipt)) as sink:
-        send(sink, first)
+        incoming = handed_over(sink, first)
+        incoming.commit()
         fail.armed = True
+        incoming.tidy()  # what would be made in advance is not
         with pytest.raises(error):
             send(sink, second)
         fail.armed = False
@@ -356,13 +358,13 @@ def test_what_only_its_spool_name_is_left_of_is_not_recorded_twice(
             receipts = send_all(sink, items)
             return receipts if durability is Durability.OBJECT else sink.commit_study(receipts[0].study_instance_uid)
 
-        with pytest.raises(StoreError):
-            take()
+        assert [receipt.state for receipt in take()] == ["stored", "stored"]
+        assert len(spooled(archive)) >= 2
         fail.armed = False
         if is_sent_again:
-            take()
+            assert [receipt.state for receipt in take()] == ["duplicate", "duplicate"]
     assert len({row.path for row in archive.journal_rows()}) == len(list(archive.journal_rows()))
-    assert archive.sync_index() == (2 if is_sent_again or durability is Durability.STUDY else 1)
+    assert archive.sync_index() == 2
     assert not spooled(archive)
 
 

@@ -63,15 +63,15 @@ def test_an_object_is_forced_to_the_disk_named_and_journalled_before_its_receipt
     assert first == [
         "create spool", "write spool", "sync spool", "create intent", "write intent",
         *NEW_FOLDERS, "link spool object", "sync_folder object",
-        *NEW_JOURNAL, "write journal", "sync journal",
-        "unlink spool", "receipt stored",
+        *NEW_JOURNAL, "write journal", "sync journal", "receipt stored",
+        "unlink spool", "create spool",
     ]  # fmt: skip
     assert second == [
-        "create spool", "write spool", "sync spool", "write intent",
-        "link spool object", "sync_folder object", "write journal", "sync journal",
-        "unlink spool", "receipt stored",
+        "write spool", "sync spool", "write intent",
+        "link spool object", "sync_folder object", "write journal", "sync journal", "receipt stored",
+        "unlink spool", "create spool",
     ]  # fmt: skip
-    assert recorder.steps == ["rename journal journal", "sync_folder journal"]
+    assert recorder.steps == ["unlink spool", "rename journal journal", "sync_folder journal"]
 
 
 def test_a_writers_folder_is_forced_to_the_disk_when_a_sink_is_opened(recorded: Archive, recorder: Recorder) -> None:
@@ -87,9 +87,9 @@ def test_an_object_for_quarantine_has_its_reason_beside_it_before_its_receipt(re
         steps = recorder.without("make_folder", "sync_folder .", "sync_folder quarantine")
         named = [step for step in recorder.steps if step in ("link spool quarantine", "sync_folder quarantine", "write journal")]
     assert steps == [
-        "create spool", "write spool", "sync spool", "write intent", "link spool quarantine",
+        "write spool", "sync spool", "write intent", "link spool quarantine",
         "create spool", "write spool", "sync spool", "link spool quarantine", "unlink spool",
-        "write journal", "sync journal", "unlink spool", "receipt quarantined",
+        "write journal", "sync journal", "receipt quarantined", "unlink spool", "create spool",
     ]  # fmt: skip
     assert named[-5:] == [
         "link spool quarantine", "sync_folder quarantine", "link spool quarantine", "sync_folder quarantine", "write journal",
@@ -101,7 +101,7 @@ def test_a_duplicate_writes_nothing_but_its_spool_file(recorded: Archive, record
         send(sink, wire_object())
         recorder.steps.clear()
         send(sink, wire_object(), chunk=1 << 20)
-        assert recorder.steps == ["create spool", "write spool", "unlink spool", "receipt duplicate"]
+        assert recorder.steps == ["write spool", "unlink spool", "receipt duplicate", "create spool"]
 
 
 def test_a_duplicate_of_what_another_writer_has_in_flight_is_forced_to_the_disk_first(
@@ -123,14 +123,14 @@ def test_a_study_is_forced_to_the_disk_named_and_journalled_at_once(recorded: Ar
         taken, recorder.steps = recorder.steps, []
         receipts = sink.commit_study(taken_receipts[0].study_instance_uid)
         committed, recorder.steps = recorder.steps, []
-    assert taken == ["create spool", "write spool"] * 3
+    assert taken == ["create spool", "write spool"] * 3 + ["create spool"]
     assert committed == [
         "sync spool", "sync spool", "sync spool",
         "create intent", "write intent", "write intent", "write intent",
         *NEW_FOLDERS, "link spool object", "link spool object", "link spool object", "sync_folder object",
         *NEW_JOURNAL, "write journal", "sync journal",
-        "unlink spool", "unlink spool", "unlink spool",
         "receipt stored", "receipt stored", "receipt stored",
+        "unlink spool", "unlink spool", "unlink spool",
     ]  # fmt: skip
     assert [receipt.sha256 for receipt in receipts] == [item.sha256 for item in items]
 
@@ -148,8 +148,8 @@ def test_without_hard_links_the_intent_is_forced_to_the_disk_before_the_object_i
         recorder.steps.clear()
         send(sink, wire_object(InstanceNumber=2), chunk=1 << 20)
         assert recorder.steps == [
-            "create spool", "write spool", "sync spool", "write intent", "sync intent",
-            "rename spool object", "sync_folder object", "write journal", "sync journal", "unlink spool",
+            "write spool", "sync spool", "write intent", "sync intent",
+            "rename spool object", "sync_folder object", "write journal", "sync journal", "unlink spool", "create spool",
         ]  # fmt: skip
 
 
@@ -218,9 +218,10 @@ def test_a_writers_folder_and_its_intents_have_their_names_before_the_object_has
         "make_folder s/id/journal", "sync_folder s/id",
         "make_folder s/id/journal/W", "sync_folder s/id/journal",
         f"create {journal}", "sync_folder s/id/journal/W",
-        f"write {journal}", f"sync {journal}", f"unlink {spool.format(1)}",
+        f"write {journal}", f"sync {journal}", f"unlink {spool.format(1)}", f"create {spool.format(2)}",
     ]  # fmt: skip
     assert second == [
-        *(f"{kind} {spool.format(2)}" for kind in ("create", "write", "sync")),
+        *(f"{kind} {spool.format(2)}" for kind in ("write", "sync")),
         f"write {intents}", f"sync {intents}", f"write {journal}", f"sync {journal}", f"unlink {spool.format(2)}",
+        f"create {spool.format(3)}",
     ]  # fmt: skip

@@ -10,15 +10,20 @@ import pytest
 
 from vna.store import SYSTEM
 from vna.store.hashing import LARGE, HashingThread
+from vna.store.operations import FILE_MODE
 from vna.store.spool import SpoolFile
 
 PIECE = 1 << 20
 
 
+def spool_file(path: Path, thread: HashingThread) -> SpoolFile:
+    return SpoolFile(str(path), SYSTEM, SYSTEM.create(path, FILE_MODE), thread)
+
+
 @pytest.mark.parametrize("sizes", [(10, LARGE, LARGE), (LARGE, 10, 10), (10, 10), (PIECE,) * 40])
 def test_a_spool_file_has_the_digest_of_its_bytes_whatever_the_pieces(tmp_path: Path, sizes: tuple[int, ...]) -> None:
     pieces = [os.urandom(size) for size in sizes]
-    file = SpoolFile(f"{tmp_path}/1.part", SYSTEM, HashingThread())
+    file = spool_file(tmp_path / "1.part", HashingThread())
     buffer = bytearray(LARGE)
     for piece in pieces:
         buffer[: len(piece)] = piece  # the same buffer each time, as the network has it
@@ -32,7 +37,7 @@ def test_a_spool_file_has_the_digest_of_its_bytes_whatever_the_pieces(tmp_path: 
 def test_one_object_at_a_time_has_the_thread_and_gives_it_back(tmp_path: Path) -> None:
     thread = HashingThread()
     pieces = {name: os.urandom(LARGE) for name in ("1", "2")}
-    files = {name: SpoolFile(f"{tmp_path}/{name}.part", SYSTEM, thread) for name in pieces}
+    files = {name: spool_file(tmp_path / f"{name}.part", thread) for name in pieces}
     for name, file in files.items():
         file.write(pieces[name])
         file.write(pieces[name])
