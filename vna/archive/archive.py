@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from vna.archive.address import Address
 from vna.archive.journal import Journal
 from vna.archive.layout import DESCRIPTION, SPOOL
+from vna.archive.owed import Debts, Owed
 from vna.archive.readme import README
 from vna.archive.recovery import Recovered, recover
 from vna.archive.revision_files import revised_studies
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from vna.archive.effective import EffectiveObject
     from vna.archive.index import Index
     from vna.archive.revisions import StudyRevisions
+    from vna.archive.uploading import Tell, Uploader
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 """The format that this release writes and the newest that it reads (docs/store-format.md)."""
@@ -106,6 +111,13 @@ class Archive:
         return cls._opened(_open_store(url, storage_options, operations, writing=False), storage_options, spool, operations)
 
     @classmethod
+    def known(cls, url: str, archive_id: str, storage_options: Mapping[str, Any] | None = None, *, spool: str) -> Archive:
+        """Give the archive on S3 that another process has opened and says the ID of, without asking the service."""
+        from vna.store.s3 import S3Store
+
+        return cls(S3Store(url, storage_options), archive_id, storage_options=storage_options, spool=spool)
+
+    @classmethod
     def _opened(cls, store: Store, storage_options: Mapping[str, Any] | None, spool: str, operations: Operations) -> Archive:
         url = store.url
         try:
@@ -150,17 +162,70 @@ class Archive:
         durability: Durability = Durability.OBJECT,
         on_receipt: OnReceipt | None = None,
         reserve: Reserve | None = None,
+        owes: bool = False,
     ) -> ArchiveSink:
         """Open a sink with a journal writer of its own, after completing what dead writers left. The caller closes it.
 
         It takes nothing more once only the ``reserve`` is free on the disk.
         Use it in the process that opened it: what holds its lock must end with that process.
+
+        One that ``owes``, for an archive on S3, gives its receipts for what is durable on this machine's disk, and does not talk
+        to the service at all: an :meth:`uploader` does that, beside it. Raises ConfigError where the archive is local.
         """
-        self._trust_service()
-        self.sweep()
+        if owes:
+            self._must_be_elsewhere()
+            self._keep_workspace()
+        else:
+            self._trust_service()
+            self.sweep()
         return ArchiveSink(
-            self.store, self.workspace, operations=self._operations, durability=durability, on_receipt=on_receipt, reserve=reserve
+            self.store,
+            self.workspace,
+            operations=self._operations,
+            durability=durability,
+            on_receipt=on_receipt,
+            reserve=reserve,
+            owes=owes,
         )
+
+    def uploader(self, tell: Tell = lambda event: None) -> Uploader:
+        """Make what uploads that which is owed, in the background; see :class:`vna.archive.uploading.Uploader`.
+
+        Raises ConfigError where the archive is local, and RefusedError where the service cannot be trusted.
+        """
+        self._must_be_elsewhere()
+        self._trust_service()
+        self._keep_workspace()
+        return self._uploader(tell)
+
+    def _uploader(self, tell: Tell = lambda event: None) -> Uploader:
+        from vna.archive.uploading import Uploader
+        from vna.store.s3 import S3Store
+
+        store = self.store
+        reach = store.reach if isinstance(store, S3Store) else lambda: store.exists(DESCRIPTION)
+        return Uploader(
+            self.workspace,
+            lambda: ArchiveSink(store, self.workspace, operations=self._operations),
+            reach,
+            tell,
+            operations=self._operations,
+        )
+
+    def owed(self) -> Owed:
+        """Tell what this machine has acknowledged that is not in the archive yet."""
+        return Owed() if isinstance(self.store, LocalStore) else Debts(self.workspace).summary()
+
+    def owes_from_before(self, moment: float) -> bool:
+        """Tell whether this machine owes anything that came before that time (seconds since the epoch)."""
+        return not isinstance(self.store, LocalStore) and Debts(self.workspace).is_older(moment)
+
+    def _must_be_elsewhere(self) -> None:
+        if isinstance(self.store, LocalStore):
+            raise ConfigError(
+                "a local archive owes nothing: what is durable on its disk is stored",
+                hint='remove acknowledge = "spooled" from [archive]',
+            )
 
     def _trust_service(self) -> None:
         """Make sure, for an archive on S3, that the service can be trusted."""
@@ -182,10 +247,16 @@ class Archive:
     def sweep(self) -> Recovered:
         """Complete what writers left that died, and remove their spool files; the living are not touched.
 
-        Journal segments that are sealed go into the store, where that is not local.
+        Journal segments that are sealed go into the store, where that is not local, and so does what is owed to it, unless an
+        :meth:`uploader` is at that.
         """
         self._keep_workspace()
         recovered = recover(self.store, self.workspace, self._operations)
+        if not isinstance(self.store, LocalStore) and Debts(self.workspace):
+            uploader = self._uploader()
+            uploader.finish()
+            if uploader.trouble is not None:
+                log.warning("what is owed could not be uploaded: %s", uploader.trouble)
         self.journal.upload()
         return recovered
 
