@@ -54,4 +54,27 @@ def test_it_tells_its_port_serves_and_drains_when_it_is_told_to_stop(tmp_path: P
         process.send_signal(signal.SIGTERM)
         assert process.wait(40) == 0
         rest = [json.loads(line) for line in process.stdout]
+    assert first["acknowledges"] == "stored"
     assert {event["event"] for event in rest} >= {"association", "closed"}
+
+
+def test_it_says_in_words_what_an_acknowledgement_promises(tmp_path: Path) -> None:
+    Archive.create(str(tmp_path / "archive"))
+    (tmp_path / "vna.toml").write_text(config_text("archive", "sqlite:///archive/ledger.sqlite"))
+    command = [sys.executable, "-m", "vna", "--config", str(tmp_path / "vna.toml"), "receive", "--port", "0", "--workers", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("listening as VNA on 127.0.0.1:")
+        assert process.stdout.readline() == "an object is acknowledged when it is stored in the archive\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(40) == 0
+
+
+def test_a_local_archive_that_is_to_be_owed_uploads_is_a_matter_of_configuration(tmp_path: Path) -> None:
+    Archive.create(str(tmp_path / "archive"))
+    text = config_text("archive", "sqlite:///archive/ledger.sqlite")
+    (tmp_path / "vna.toml").write_text(text.replace('acknowledge = "stored"', 'acknowledge = "spooled"'))
+    command = [sys.executable, "-m", "vna", "--config", str(tmp_path / "vna.toml"), "receive"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "is for archives on S3" in done.stderr

@@ -64,6 +64,7 @@ class S3Service:
     port: int
     process: subprocess.Popen[bytes]
     log: Path
+    command: list[str]
     bucket: str = field(default_factory=lambda: f"archive-{uuid.uuid4().hex[:8]}")
 
     @property
@@ -96,6 +97,17 @@ class S3Service:
         pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
         return [each["Key"].removeprefix(f"{prefix}/") for page in pages for each in page.get("Contents", ())]
 
+    def halt(self) -> None:
+        """End the service's process, as a failure would; what it was given stays on its disk."""
+        self.process.kill()
+        self.process.wait()
+
+    def resume(self) -> None:
+        """Start it again where it was, and wait until it takes objects."""
+        self.process = _started(self.command, self.log)
+        if not _is_ready(self):
+            pytest.fail(f"{self.kind} did not start again: {self.log.read_text(errors='replace')[-2000:]}")
+
     def uploads(self) -> list[str]:
         """List uploads in parts that were begun and neither completed nor given up."""
         return [each["Key"] for each in self.client().list_multipart_uploads(Bucket=self.bucket).get("Uploads", ())]
@@ -125,11 +137,14 @@ def _start(kind: str, folder: Path) -> S3Service:
         _seaweedfs(folder, port) if kind == "seaweedfs" else [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)]
     )
     log = folder / f"{kind}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, cwd=folder, env={**os.environ, **_ENVIRONMENT}
+    return S3Service(kind, port, _started(command, log), log, command)
+
+
+def _started(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, cwd=log.parent, env={**os.environ, **_ENVIRONMENT}
         )
-    return S3Service(kind, port, process, log)
 
 
 def _end(service: S3Service) -> None:

@@ -47,6 +47,11 @@ def some_failed(count: int | bool) -> int:
     return SOME_FAILED if count else 0
 
 
+def owed_text(owed: Mapping[str, Any]) -> str:
+    """Say how much an archive on S3 is owed, and since when."""
+    return f"{owed['objects']:,} objects, {owed['bytes']:,} bytes, the oldest since {owed['since']}"
+
+
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -13,7 +13,14 @@ from typing import Any
 import click
 
 from vna.cli.options import json_option
+from vna.cli.output import owed_text
 from vna.cli.session import configuration, open_archive
+from vna.config import SPOOLED
+
+_PROMISES = {
+    "stored": "it is stored in the archive",
+    "spooled": "it is on this machine's disk; its upload is owed",
+}
 
 
 @click.command("receive")
@@ -30,8 +37,9 @@ from vna.cli.session import configuration, open_archive
 def command(ctx: click.Context, port: int | None, workers: int, as_json: bool) -> None:
     """Accept C-STORE and C-ECHO at [local], and file every object in the archive, until stopped.
 
-    An object is acknowledged when it and its journal row are on disk. SIGTERM or Ctrl-C drains: nothing new is accepted, what
-    is under way is finished. With --json, one JSON object a line tells what happens.
+    An object is acknowledged when it is stored: it and its journal row are on disk, or confirmed in the bucket. Where [archive]
+    says acknowledge = "spooled", an archive on S3 is owed the upload of what is on the local disk. SIGTERM or Ctrl-C drains:
+    nothing new is accepted, what is under way is finished. With --json, one JSON object a line tells what happens.
     """
     from vna.receive import ReceiveOptions, ReceiveService
 
@@ -48,6 +56,11 @@ def command(ctx: click.Context, port: int | None, workers: int, as_json: bool) -
             click.echo(json.dumps(event))
         elif event["event"] == "listening":
             click.echo(f"listening as {event['ae_title']} on {event['host']}:{event['port']}; Ctrl-C stops")
+            click.echo(f"an object is acknowledged when {_PROMISES[event['acknowledges']]}")
+        elif event["event"] in ("uploads_held_up", "owed"):
+            click.echo(f"{event['event']}: {owed_text(event)}{'; ' if 'reason' in event else ''}{event.get('reason', '')}")
+        elif event["event"] in ("uploads_caught_up", "owed_damaged"):
+            click.echo(f"{event['event']}: {event.get('sop_instance_uid', 'nothing is owed any more')}")
         elif event["event"] in ("association", "rejected", "refused", "worker_ended"):
             click.echo(
                 f"{event['event']}: {event.get('calling_ae_title', '')}@{event.get('peer_address', '')} {event.get('code', '')}"
@@ -57,7 +70,8 @@ def command(ctx: click.Context, port: int | None, workers: int, as_json: bool) -
         sys.stdout.buffer.write(lines)
         sys.stdout.buffer.flush()
 
-    options = ReceiveOptions(port=port, workers=workers, all_objects=as_json)
+    owes = config.archive.acknowledge == SPOOLED
+    options = ReceiveOptions(port=port, workers=workers, all_objects=as_json, owes=owes)
     service = ReceiveService(open_archive(config), config.local, sources, options, tell, relay)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())

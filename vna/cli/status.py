@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
 import click
 
 from vna.cli.options import json_option
-from vna.cli.output import emit, table
+from vna.cli.output import emit, owed_text, table
 from vna.cli.session import configuration, open_archive, open_ledger
+from vna.errors import StoreError
 
 _SHOWN = 20
 
@@ -23,15 +25,22 @@ _SHOWN = 20
 def command(ctx: click.Context, target: str, unmigrated: bool, backup: Path | None, as_json: bool) -> None:
     """Add up where every instance stands: verified, quarantined, refused, missing or pending.
 
-    The ledger is closed when nothing is pending. Variants and quarantined objects wait for a person and say why.
+    The ledger is closed when nothing is pending. Variants and quarantined objects wait for a person and say why. What this
+    machine acknowledged and has not uploaded yet (see `vna receive`) is owed, and keeps the ledger open.
     """
     config = configuration(ctx)
     if target:
         config.node(target)
-    archive = open_archive(config)
+    try:
+        archive = open_archive(config)
+    except StoreError:
+        _tell_owed(config.archive.spool)
+        raise
+    owed = archive.owed()
     with open_ledger(config) as ledger:
         ledger.catch_up(archive)
-        result = {"archive": config.archive.url, **ledger.status(target).as_json()}
+        result = {"archive": config.archive.url, **ledger.status(target).as_json(), "owed": asdict(owed)}
+        result["closed"] = bool(result["closed"] and not (owed.objects or owed.damaged))
         if backup is not None:
             result["backup"] = str(ledger.back_up(backup))
         if as_json:
@@ -39,6 +48,8 @@ def command(ctx: click.Context, target: str, unmigrated: bool, backup: Path | No
                 result["unmigrated"] = [_row(unit) for unit in ledger.unmigrated(target)]
             emit(result, as_json=True)
             return
+        if not (owed.objects or owed.damaged):
+            del result["owed"]
         emit(result, as_json=False, title="closed" if result["closed"] else "open")
         rows = [
             _row(unit) for unit in (ledger.unmigrated(target) if unmigrated else islice(ledger.unmigrated(target), _SHOWN + 1))
@@ -47,6 +58,15 @@ def command(ctx: click.Context, target: str, unmigrated: bool, backup: Path | No
         table(rows)
     elif rows:
         click.echo("`vna status --unmigrated` lists every instance that is not verified")
+
+
+def _tell_owed(spool: str) -> None:
+    """Say what this machine owes where the service does not answer, and so cannot say which archive it is."""
+    from vna.archive.owed import Debts
+
+    for workspace in sorted(Path(spool).glob("*/")) if spool else ():
+        if (owed := Debts(workspace).summary()).objects:
+            click.echo(f"owed to the archive {workspace.name}: {owed_text(asdict(owed))}", err=True)
 
 
 def _row(unit: object) -> dict[str, object]:

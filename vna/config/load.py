@@ -23,6 +23,9 @@ FILE_NAME = "vna.toml"
 SPOOL = "vna-spool"
 """Where objects on their way to S3 are spooled when nothing else is said: beside the configuration."""
 
+STORED, SPOOLED = "stored", "spooled"
+"""When an object is acknowledged: when it is in the store, or, for one on S3, durable in the spool with the upload owed."""
+
 _KINDS = ("dimse", "dicomweb", "folder")
 _ON_UPDATE = ("overwrite", "manual")
 _REJECT_YOURSELF = "set 'manual', and reject there what `vna verify` reports as DIFFERENT"
@@ -33,12 +36,16 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class ArchiveOptions:
-    """The ``[archive]`` table: where the store, the ledger and, for an archive on S3, the spool are, as absolute URL or path."""
+    """The ``[archive]`` table: where the store, the ledger and, for an archive on S3, the spool are, as absolute URL or path.
+
+    ``acknowledge`` says when ``vna receive`` acknowledges an object: :data:`STORED` or :data:`SPOOLED`.
+    """
 
     url: str = "archive"
     ledger: str = ""
     storage_options: dict[str, Any] = field(default_factory=dict)
     spool: str = ""
+    acknowledge: str = STORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +109,8 @@ def parse_config(text: str, path: Path) -> Config:
             problems += _node_problems(node)
     if local is not None:
         problems += _local_problems(local)
-    if archive is not None and archive.spool and "://" not in archive.url:
-        problems.append("[archive] spool is for archives on S3; a local archive has its own")
+    if archive is not None:
+        problems += _archive_problems(archive)
     if problems or archive is None or local is None:
         raise ConfigError([f"{path}: {problem}" for problem in problems])
     return Config(path, _resolved(archive, path.parent), local, nodes)
@@ -120,7 +127,7 @@ def _resolved(archive: ArchiveOptions, folder: Path) -> ArchiveOptions:
     elif ledger.startswith("sqlite:///") and not ledger.startswith("sqlite:////"):
         ledger = f"sqlite:///{(folder / ledger.removeprefix('sqlite:///')).absolute()}"
     spool = str((folder / (archive.spool or SPOOL)).absolute()) if "://" in archive.url else ""
-    return ArchiveOptions(url, ledger, archive.storage_options, spool)
+    return ArchiveOptions(url, ledger, archive.storage_options, spool, archive.acknowledge)
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:
@@ -162,6 +169,20 @@ def _value(value: Any, declared: Field[Any], where: str, problems: list[str]) ->
     elif not isinstance(value, type(default)) or isinstance(value, bool):
         problems.append(f"{where} must be {_TYPE_NAMES[type(default)]}, not {value!r}")
     return value
+
+
+def _archive_problems(archive: ArchiveOptions) -> list[str]:
+    problems = []
+    is_local = "://" not in archive.url
+    if archive.spool and is_local:
+        problems.append("[archive] spool is for archives on S3; a local archive has its own")
+    known = (STORED, SPOOLED)
+    if archive.acknowledge not in known:
+        given = archive.acknowledge
+        problems.append(f"[archive] acknowledge must be {' or '.join(known)}, not {given!r}{_nearest(given, known)}")
+    elif archive.acknowledge == SPOOLED and (is_local or archive.url.startswith("file://")):
+        problems.append("[archive] acknowledge = 'spooled' is for archives on S3; what is on the disk of a local one is stored")
+    return problems
 
 
 def _local_problems(local: Local) -> list[str]:

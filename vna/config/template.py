@@ -19,6 +19,9 @@ storage_options = {options}
 # For an archive on S3: a folder on a local disk of this machine, where objects are until they are in the bucket, and the part of
 # the journal that is not there yet. It must survive a restart; each archive has a folder of its own in it.
 spool = {spool}
+# When `vna receive` acknowledges an object: "stored", in the archive; or "spooled", for an archive on S3: on the local disk, with
+# the upload owed. It then takes objects while S3 does not answer, but what is owed is lost if this machine's disk is.
+acknowledge = "stored"
 
 [local]
 # Register this AE title, host and port at the source: C-MOVE sends the images here.

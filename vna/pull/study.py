@@ -41,6 +41,10 @@ class JournalReader:
             self._ledger.absorb(self._archive.journal_rows(self._ledger.positions()))
             self._read_at = time.monotonic()
 
+    def lacks(self, before: float) -> bool:
+        """Tell whether something that came before that time (seconds since the epoch) is owed, and not in the journal yet."""
+        return self._archive.owes_from_before(before)
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -165,7 +169,8 @@ class _Study:
     def _settle(self, answers: Sequence[Answered], *, until_quiet: bool = False) -> None:
         """Wait until everything has come, or nothing has for long enough, or the source itself says that the rest will not.
 
-        With ``until_quiet`` nobody knows what everything is.
+        With ``until_quiet`` nobody knows what everything is. What another process has taken and owes to the store has come, but
+        only the journal says what it is: it is waited for.
         """
         if answers and all(answered.is_failure for answered in answers):
             self._take_receipts()  # should anything come late all the same, it is matched when the journal is read
@@ -174,17 +179,25 @@ class _Study:
         listening = self._context.listening
         is_foreign = listening is not None and listening.is_foreign
         last, count = time.monotonic(), -1
+        quiet_at = 0.0
         while not self._arrivals.is_ending:
             now = time.monotonic()  # first of all: what comes while we look was not silence
+            is_owed = is_foreign and self._context.journal.lacks(quiet_at or time.time())
             waiting = self._journal_says() if is_foreign else set(self._job.expected)
             if is_foreign and len(waiting) != count:
-                last, count = time.monotonic(), len(waiting)
+                last, count, quiet_at = time.monotonic(), len(waiting), 0.0
             elif self._job.times:
                 last = max(last, self._job.times[-1])
             left_s = last + self._job.quiet_s(self._context.settle_s) - now
-            if left_s <= 0 or (waiting <= failed and not until_quiet):
+            if waiting <= failed and not until_quiet:
                 break
-            self._arrivals.wait(min(left_s, POLL_S))
+            if left_s <= 0 and not is_owed:
+                if is_foreign:  # what was owed a moment ago may have its row since the journal was read
+                    self._context.journal.absorb()
+                break
+            if left_s <= 0:
+                quiet_at = quiet_at or time.time()
+            self._arrivals.wait(min(left_s, POLL_S) if left_s > 0 else POLL_S)
         self._take_receipts()
 
     def _journal_says(self) -> set[str]:

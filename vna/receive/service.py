@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import socket
 
     from vna.archive import Archive
+    from vna.archive.uploading import Uploader
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ class ReceiveOptions:
     """How ``vna receive`` runs. ``limits`` overrides fields of :class:`vna.dimse.limits.ScpLimits`; what they bound in total,
     they bound for all workers together.
 
-    The index is committed every ``index_interval_s``, and sooner once ``index_objects`` have come.
+    The index is committed every ``index_interval_s``, and sooner once ``index_objects`` have come. One that ``owes`` acknowledges
+    what is durable on this machine's disk, and uploads it beside that; for an archive on S3 only.
     """
 
     port: int | None = None
@@ -58,6 +60,12 @@ class ReceiveOptions:
     all_objects: bool = True
     limits: Mapping[str, int | float] = field(default_factory=dict)
     drain_s: float = 30.0
+    owes: bool = False
+
+    @property
+    def acknowledges(self) -> str:
+        """When an object is acknowledged, as ``[archive] acknowledge`` says it: when it is ``stored``, or ``spooled``."""
+        return "spooled" if self.owes else "stored"
 
 
 class ReceiveService:
@@ -65,7 +73,8 @@ class ReceiveService:
 
     ``sources`` maps a calling AE title to the name that the index gives its objects. ``tell`` gets every event as a mapping whose
     ``event`` is ``listening``, ``association``, ``stored``, ``refused``, ``rejected``, ``closed``, ``indexed`` or
-    ``worker_ended``; without ``all_objects``, ``objects`` with a count of each state in place of ``stored``. With ``relay`` the
+    ``worker_ended``, or, where it ``owes``, one of :class:`vna.archive.uploading.Uploader`, or ``owed`` at the end; without
+    ``all_objects``, ``objects`` with a count of each state in place of ``stored``. With ``relay`` the
     ``stored`` events go there instead, as the lines of JSON that they are.
     """
 
@@ -88,6 +97,7 @@ class ReceiveService:
         self._unindexed = 0
         self._stopping = threading.Event()
         self._due = threading.Event()
+        self._uploader: Uploader | None = None
 
     def stop(self) -> None:
         """Accept nothing more, finish what is under way, and let :meth:`run` return."""
@@ -99,29 +109,47 @@ class ReceiveService:
         self._due.set()
 
     def run(self) -> None:
-        """Serve until stopped; everything acknowledged is in the index when this returns.
+        """Serve until stopped; everything acknowledged is in the index when this returns, but for what is owed still.
 
         Raises RefusedError or ConfigError where it may not or cannot listen, LockedError where a receiver of this archive has
         the port already.
         """
         access_list(self._local)
         tls.server_context(self._local)
-        with open_listener(self._local, self._options.port) as listener:
-            port = listener.getsockname()[1]
-            receiver = Receiver(self._local.ae_title, self._local.host, port)
-            with announced(self._archive.workspace, receiver):
-                workers = [self._start(listener) for _ in range(self._options.workers)]
-                try:
-                    rows = self._commit()  # what an earlier run left; the libraries of the index come in while workers start
-                    for worker in workers:
-                        worker.wait_ready()
-                    self._tell({"event": "listening", **asdict(receiver)})
-                    self._tell_indexed(rows)
-                    self._watch(workers, listener)
-                finally:
-                    listener.close()
-                    self._drain(workers)
-        self._tell_indexed(self._commit(always=True))
+        with self._uploading():
+            with open_listener(self._local, self._options.port) as listener:
+                port = listener.getsockname()[1]
+                receiver = Receiver(self._local.ae_title, self._local.host, port)
+                with announced(self._archive.workspace, receiver):
+                    workers = [self._start(listener) for _ in range(self._options.workers)]
+                    try:
+                        rows = self._commit()  # what an earlier run left; the libraries of the index come in while workers start
+                        for worker in workers:
+                            worker.wait_ready()
+                        self._tell({"event": "listening", **asdict(receiver), "acknowledges": self._options.acknowledges})
+                        self._tell_indexed(rows)
+                        self._watch(workers, listener)
+                    finally:
+                        listener.close()
+                        self._drain(workers)
+            self._commit_last()
+
+    @contextlib.contextmanager
+    def _uploading(self) -> Iterator[None]:
+        """Upload what is owed while the block runs."""
+        if not self._options.owes:
+            yield
+            return
+        with self._archive.uploader(self._tell) as self._uploader:
+            yield
+
+    def _commit_last(self) -> None:
+        """Bring the rest into the index; what is owed comes with a later run, and so does all of it if no service answers."""
+        owed = self._archive.owed()
+        if owed.objects:
+            self._tell({"event": "owed", **asdict(owed)})
+        if self._uploader is None or not self._uploader.is_held_up:
+            self._tell_indexed(self._commit(always=not owed.objects))
 
     def _tell(self, event: Mapping[str, Any]) -> None:
         with self._tell_lock:
@@ -156,6 +184,8 @@ class ReceiveService:
         limits: dict[str, Any] = {**self._options.limits, "drain_s": self._options.drain_s}
         return {
             "archive": self._archive.url,
+            "archive_id": self._archive.archive_id,
+            "owes": self._options.owes,
             "storage_options": self._archive.storage_options,
             "spool": self._archive.spool,
             "local": asdict(self._local),
@@ -191,6 +221,10 @@ class ReceiveService:
                 self._unindexed = 0
             for worker in workers:
                 worker.seal()
+            if self._uploader is not None:
+                if self._uploader.is_held_up:
+                    continue  # the index is where the uploads go to
+                self._uploader.seal()
             self._tell_indexed(self._commit())
 
     def _tell_indexed(self, rows: int) -> None:
@@ -210,9 +244,12 @@ class ReceiveService:
     def _drain(self, workers: list[_Worker]) -> None:
         for worker in workers:
             worker.close()
-        end = time.monotonic() + self._options.drain_s + _DRAIN_SLACK_S
+        begun = time.monotonic()
+        end = begun + self._options.drain_s + _DRAIN_SLACK_S
         for worker in workers:
             worker.wait(max(end - time.monotonic(), 0.1))
+        if self._uploader is not None:
+            self._uploader.stop(max(begun + self._options.drain_s - time.monotonic(), 0.0))
 
 
 class _Worker:

@@ -29,11 +29,14 @@ def main() -> None:
     local = Local(**{**order["local"], "allow": tuple(order["local"]["allow"])})
     sources: dict[str, str] = order["sources"]
     limits = ScpLimits(**order["limits"])
-    archive = Archive.open(order["archive"], order["storage_options"], spool=order["spool"])
+    if order["owes"]:  # it takes objects whether the service answers or not
+        archive = Archive.known(order["archive"], order["archive_id"], order["storage_options"], spool=order["spool"])
+    else:
+        archive = Archive.open(order["archive"], order["storage_options"], spool=order["spool"])
     teller = Teller(sys.stdout.fileno(), all_objects=order["all_objects"])
     listener = socket.socket(fileno=order["listener"])
     with (
-        archive.sink() as sink,
+        archive.sink(owes=order["owes"]) as sink,
         storage_scp(
             local,
             sink,

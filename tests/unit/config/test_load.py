@@ -39,6 +39,22 @@ def test_a_local_archive_has_its_own_spool() -> None:
     assert "[archive] spool is for archives on S3" in problems_of('[archive]\nurl = "archive"\nspool = "elsewhere"')
 
 
+def test_objects_are_acknowledged_when_they_are_stored_unless_it_is_said_otherwise() -> None:
+    on_s3 = '[archive]\nurl = "s3://bucket/a"\n'
+    assert parse_config(config_text("s3://bucket/a", "sqlite:///l.sqlite"), HERE).archive.acknowledge == "stored"
+    assert parse_config('[archive]\nurl = "a"', HERE).archive.acknowledge == "stored"
+    assert parse_config('[archive]\nurl = "a"\nacknowledge = "stored"', HERE).archive.acknowledge == "stored"
+    assert parse_config(f'{on_s3}acknowledge = "spooled"', HERE).archive.acknowledge == "spooled"
+    assert "did you mean 'spooled'?" in problems_of(f'{on_s3}acknowledge = "spool"')
+    assert "must be a string" in problems_of(f"{on_s3}acknowledge = 1")
+
+
+@pytest.mark.parametrize("url", ["archive", "/srv/archive", "file:///srv/archive"])
+def test_a_local_archive_cannot_be_owed_anything(url: str) -> None:
+    told = problems_of(f'[archive]\nurl = "{url}"\nacknowledge = "spooled"')
+    assert "acknowledge = 'spooled' is for archives on S3" in told
+
+
 def test_the_commented_nodes_of_the_template_are_valid_when_uncommented() -> None:
     text = config_text("archive", "sqlite:///l.sqlite")
     tail = text[text.index("# [nodes.legacy]") :]
