@@ -56,6 +56,25 @@ def test_the_help_needs_none_of_the_heavy_libraries() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("modules", "unwanted"),
+    [
+        ("vna.cli.receive, vna.receive, vna.receive.worker", ("sqlalchemy",)),
+        ("vna.cli.forward, vna.forward, vna.cli.pull, vna.pull", ("sqlalchemy.dialects.postgresql", "vna.executors")),
+    ],
+)
+def test_what_moves_objects_imports_no_library_before_it_is_used(tmp_path: Path, modules: str, unwanted: tuple[str, ...]) -> None:
+    heavy = ("pyarrow", "deltalake", "duckdb", "fsspec", "pydicom", "pynetdicom", "numpy", "pandas", *unwanted)
+    opening = (
+        f"from vna.archive import Archive\narchive = Archive.create({str(tmp_path / 'archive')!r})\narchive.sink().close()\n"
+        "if 'vna.ledger' in sys.modules:\n    from vna.ledger import Ledger\n"
+        f"    Ledger.open('sqlite:///{tmp_path}/ledger.sqlite').close()\n"
+    )
+    code = f"import sys, {modules}\n{opening}print(*{set(heavy)} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
 def test_an_unknown_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["inventry"]) == 2
     assert "Did you mean 'inventory'?" in capsys.readouterr().err

@@ -24,7 +24,6 @@ from vna.archive.revision_files import revised_studies
 from vna.archive.rows import JournalRow
 from vna.archive.sink import ArchiveSink, Durability, OnReceipt, foresee, now
 from vna.errors import ConfigError, InstanceMissingError, RefusedError
-from vna.executors import Workplace
 from vna.model import Receipt, Report, silent
 from vna.store import SYSTEM, LocalStore, Operations, Store, is_local, is_s3, open_store
 from vna.store.customer_key import with_customer_key
@@ -429,6 +428,7 @@ class Archive:
         """
         self.sweep()
         from vna.archive.rebuild import Missing
+        from vna.executors import Workplace
 
         missing = Missing(is_accepted=accept_missing)
         rows = self._index().rebuild(Address.of(self), Workplace(workers, cluster), report, on_differing, missing)

@@ -28,7 +28,6 @@ from vna.archive.placing import exchange_folder, put_in_order, replace_table
 from vna.archive.revision_files import revised_studies
 from vna.archive.rows import JournalRow, index_columns
 from vna.errors import ConfigError, LockedError, RefusedError, StoreError, VnaError
-from vna.executors import Workplace
 from vna.model import Report
 from vna.store import LocalStore, Store, locks
 from vna.store.operations import FOLDER_MODE, store_errors
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
     from indexer.catalogue import Catalogue
     from vna.archive.rebuild import Missing
+    from vna.executors import Workplace
 
 log = logging.getLogger(__name__)
 

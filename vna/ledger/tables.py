@@ -7,6 +7,7 @@ is compared. Every row is explained by something outside: an inventory's answers
 from __future__ import annotations
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     Column,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    event,
 )
 
 SCHEMA_VERSION = 1
@@ -160,13 +162,10 @@ expected_instances = Table(
 """Every instance that a source listed. ``sha256`` is the object that came for it; until then ``state`` is empty, ``failed``
 (asked for in vain, tried again by the next run) or ``missing`` (given up, for the reason ``code``)."""
 
-Index(
-    "expected_without_object",
-    expected_instances.c.node,
-    expected_instances.c.study_instance_uid,
-    sqlite_where=expected_instances.c.sha256.is_(None),
-    postgresql_where=expected_instances.c.sha256.is_(None),
-)
+_WITHOUT_OBJECT = "CREATE INDEX expected_without_object ON expected_instances (node, study_instance_uid) WHERE sha256 IS NULL"
+"""As text, which both databases take: an Index with a condition has one for each dialect, and imports them both."""
+
+event.listen(expected_instances, "after_create", DDL(_WITHOUT_OBJECT))  # type: ignore[no-untyped-call]
 
 outcomes = Table(
     "outcomes",
