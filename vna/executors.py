@@ -21,7 +21,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -114,12 +114,14 @@ def spread(
     batches: Iterable[Sequence[_Item]],
     place: Workplace,
     died: Callable[[_Item], _T],
+    *,
+    pool: Pool | None = None,
 ) -> Iterator[_T]:
     """Call ``function`` with every batch and yield the results as they come; a few batches a worker are in flight.
 
     When a worker dies, each batch that it may have died of is done again item by item at the end; ``died`` gives the result for
-    an item of which a worker dies alone too. One worker without a cluster is this process. Raises ClusterError where no cluster
-    answers, or it is lost.
+    an item of which a worker dies alone too. One worker without a cluster is this process. ``pool`` is where to begin if that
+    place is open already. Raises ClusterError where no cluster answers, or it is lost.
     """
     if not place.cluster and place.workers <= 1:
         yield from map(function, batches)
@@ -128,14 +130,15 @@ def spread(
     rest, is_broken = iter(batches), True
     while is_broken:
         is_broken = False
-        with opened(place) as pool:
-            for batch, future in pool.run(function, rest):
+        with opened(place) if pool is None else nullcontext(pool) as workers:
+            for batch, future in workers.run(function, rest):
                 failure = future.exception()
-                if isinstance(failure, pool.deaths):
+                if isinstance(failure, workers.deaths):
                     suspects.append(batch)
                     is_broken = is_broken or isinstance(failure, BrokenExecutor)
                 else:
                     yield future.result()
+        pool = None
     yield from _one_by_one(function, iter([[item] for batch in suspects for item in batch]), place, died)
 
 

@@ -41,6 +41,14 @@ def test_an_item_that_kills_its_worker_is_told_and_every_other_is_done() -> None
     assert spread_out(PROCESSES, batches) == sorted([*(number * number for number in (*range(20), 100)), 999, 998])
 
 
+def test_work_begins_in_an_open_pool_and_goes_on_without_it() -> None:
+    with opened(PROCESSES) as pool:
+        assert [future.result() for _, future in pool.run(squares, [[7], [8]], in_order=True)] == [[49], [64]]
+        batches = [[number] for number in (*range(10), -2, *range(10, 20))]
+        found = list(spread(squares, batches, PROCESSES, lambda item: [item], pool=pool))
+    assert sorted(value for values in found for value in values) == [-2, *(number * number for number in range(20))]
+
+
 def test_a_worker_that_dies_by_chance_costs_nothing(tmp_path: Path) -> None:
     work = partial(squares_or_die_once, tmp_path / "mark")
     found = spread(work, [[1], [-2], [3]], PROCESSES, lambda item: [1000])

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from indexer.columns import merged
 from indexer.table import Segment as TableSegment
@@ -28,7 +28,7 @@ from vna.archive.manifests import extend_manifests
 from vna.archive.stored import IndexRows, Known, completed, index_rows, read_rows, unreadable_row
 from vna.archive.writers import intended_paths, may_be_recorded_yet
 from vna.errors import RefusedError
-from vna.executors import Once, Workplace, spread
+from vna.executors import Once, Pool, Workplace, opened, spread
 from vna.model import Progress, Report
 from vna.store import LocalStore, Store
 from vna.store.spool import SUFFIX
@@ -40,6 +40,7 @@ _ROWS_PER_COMMIT = 1 << 17
 _FILES_PER_TASK = 256
 _REQUESTS_AT_ONCE = 16
 _REQUESTS_PER_TASK = 16
+_LONG_JOURNAL = 4 << 20
 _LOOKED_FOR = 100
 _HANDFUL = 10
 _SHARE = 0.01
@@ -119,9 +120,8 @@ class Rebuild:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         try:
-            self._missing.known = _sort_journal(sealed, scratch)
             table = Table.create(table_folder)
-            count = self._write(table, self._read(self._work(scratch, _Latecomers(self._journal, sealed))), sealed)
+            count = self._write(table, self._rows(sealed, scratch), sealed)
             if not count and self._missing.known:
                 raise RefusedError(
                     "the store shows no object at all, and the journal knows some",
@@ -132,6 +132,18 @@ class Rebuild:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return count, {segment.writer: segment.n for segment in sealed}
+
+    def _rows(self, sealed: Sequence[Segment], scratch: Path) -> Iterator[IndexRows]:
+        """Sort the journal, list the objects, and have them read; workers of this machine sort a long journal too."""
+        place, latecomers = self._place, _Latecomers(self._journal, sealed)
+        is_here = isinstance(self._store, LocalStore) and place.workers > 1 and not place.cluster
+        if is_here and sum(segment.path.stat().st_size for segment in sealed) >= _LONG_JOURNAL:
+            with opened(place) as pool:
+                self._missing.known = _spread_over_parts(_sorted_by(pool, sealed), scratch)
+                yield from self._read(self._work(scratch, latecomers), pool)
+        else:
+            self._missing.known = _spread_over_parts(map(_sorted, sealed), scratch)
+            yield from self._read(self._work(scratch, latecomers))
 
     def _work(self, scratch: Path, latecomers: _Latecomers) -> Iterator[Known]:
         """List the objects, part by part, with what the journal knows of them."""
@@ -171,7 +183,7 @@ class Rebuild:
         if self._missing.is_too_much:
             raise self._missing.refusal(f"{self._missing.count:,} of {self._missing.known:,} objects that the journal knows")
 
-    def _read(self, work: Iterator[Known]) -> Iterator[IndexRows]:
+    def _read(self, work: Iterator[Known], pool: Pool | None = None) -> Iterator[IndexRows]:
         """Let workers read the objects, in any order; a few are read in this process, sooner than another one is started."""
         place, at_once = self._place, _FILES_PER_TASK
         if not isinstance(self._store, LocalStore):
@@ -180,10 +192,10 @@ class Rebuild:
                 place = Workplace(max(place.workers, _REQUESTS_AT_ONCE), threads=True)
         batches = iter(lambda: list(islice(work, at_once)), [])
         first = list(islice(batches, 2))
-        if len(first) < 2 and isinstance(self._store, LocalStore) and not place.cluster:
+        if len(first) < 2 and pool is None and isinstance(self._store, LocalStore) and not place.cluster:
             place = Workplace()
         read = partial(read_rows, self._address, Once(self._address.open), self._on_differing is not None)
-        return spread(read, chain(first, batches), place, _died)
+        return spread(read, chain(first, batches), place, _died, pool=pool)
 
     def _write(self, table: Table, read: Iterator[IndexRows], sealed: Sequence[Segment]) -> int:
         """Write rows to the table and the manifests; the last commit tells which journal segments the table accounts for."""
@@ -217,18 +229,37 @@ def _died(known: Known) -> IndexRows:
     return index_rows([completed(unreadable_row(known.path, known.sha256), known)])
 
 
-def _sort_journal(sealed: Iterable[Segment], scratch: Path) -> int:
-    """Spread what the journal knows over one file for each part, in one pass; tell how many rows it has."""
+class _Sorted(NamedTuple):
+    """What one segment of the journal knows: how many rows, and a line of JSON for each part."""
+
+    rows: int
+    lines: dict[str, str]
+
+
+def _sorted(segment: Segment) -> _Sorted:
+    """Sort the rows of one segment of the journal by part."""
+    rows: dict[str, list[Known]] = {}
+    for row in read_segment(segment, tolerant=True):
+        rows.setdefault(_part(row.path), []).append(Known(row.path, row.sha256, row.source, row.received_at))
+    return _Sorted(sum(map(len, rows.values())), {part: json.dumps(found) + "\n" for part, found in rows.items()})
+
+
+def _sorted_by(pool: Pool, sealed: Sequence[Segment]) -> Iterator[_Sorted]:
+    """Let workers sort segments, and give each in its turn; what they die of is done here."""
+    segments = iter(sealed)
+    for segment, future in pool.run(_sorted, segments, in_order=True):
+        yield _sorted(segment) if isinstance(future.exception(), pool.deaths) else future.result()
+    yield from map(_sorted, segments)
+
+
+def _spread_over_parts(segments: Iterable[_Sorted], scratch: Path) -> int:
+    """Spread what the journal knows over one file for each part, in the journal's order; tell how many rows it has."""
     count = 0
-    for segment in sealed:
-        lines: dict[str, list[str]] = {}
-        for row in read_segment(segment, tolerant=True):
-            line = json.dumps([row.path, row.sha256, row.source, row.received_at]) + "\n"
-            lines.setdefault(_part(row.path), []).append(line)
-        for part, found in lines.items():
+    for segment in segments:
+        for part, line in segment.lines.items():
             with (scratch / part).open("a", encoding="ascii") as file:
-                file.writelines(found)
-        count += sum(map(len, lines.values()))
+                file.write(line)
+        count += segment.rows
     return count
 
 
@@ -239,8 +270,8 @@ def _known(scratch: Path, part: str) -> dict[str, Known]:
     known: dict[str, Known] = {}
     with path.open(encoding="ascii") as file:
         for line in file:
-            found = Known(*json.loads(line))
-            known.setdefault(found.path, found)
+            for told in json.loads(line):
+                known.setdefault(told[0], Known(*told))
     return known
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from vna.archive import Archive, rebuild
 from vna.archive.journal import Segment
 from vna.archive.stored import stored_row
 from vna.errors import ConfigError, RefusedError, StoreError
+from vna.executors import Workplace, opened
 from vna.model import Progress, Provenance
 
 ITEMS = [
@@ -169,6 +171,24 @@ def test_worker_processes_rebuild_the_same(filled: Archive, monkeypatch: pytest.
     monkeypatch.setattr("vna.archive.rebuild._ROWS_PER_COMMIT", 3)
     assert filled.rebuild_index(workers=2) == 6
     assert rows(filled) == before
+
+
+def test_workers_sort_a_long_journal_and_what_they_die_of_is_sorted_here(
+    filled: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with filled.sink() as sink:
+        send_all(sink, [wire_object(SOPInstanceUID=f"1.2.9.{number}", InstanceNumber=number) for number in range(5)])
+    filled.sync_index()
+    before = rows(filled)
+    monkeypatch.setattr("vna.archive.rebuild._LONG_JOURNAL", 1)
+    assert filled.rebuild_index(workers=2) == len(before) == 11
+    assert rows(filled) == before
+    sealed = [segment for _, found in filled.journal.by_writer() for segment in found]
+    assert len(sealed) > 1
+    with opened(Workplace(2)) as pool:
+        by_workers = list(rebuild._sorted_by(pool, sealed))
+        list(pool.run(os._exit, [1]))
+        assert list(rebuild._sorted_by(pool, sealed)) == by_workers == list(map(rebuild._sorted, sealed))
 
 
 def test_a_rebuild_with_digests_names_what_is_damaged_and_keeps_what_was_recorded(filled: Archive) -> None:
