@@ -25,6 +25,7 @@ from tests.support.s3_proxy import Fault, Request, s3_proxy
 from tests.support.sites import S3, Place
 from vna.archive import Archive
 from vna.archive.receivers import Receiver, announced
+from vna.archive.uploading import THREADS, Uploader
 from vna.demo.pacs import EmbeddedPacs
 from vna.dimse.storage_scp import storage_scp
 from vna.inventory import run as take_inventory
@@ -118,10 +119,11 @@ def acknowledged(place: Place) -> set[str]:
     return set(path.read_text().split()) if path.exists() else set()
 
 
+@pytest.mark.parametrize("threads", [1, THREADS])
 def test_killed_at_any_operation_nothing_acknowledged_is_lost_or_there_twice(
-    place: Place, seaweedfs: S3Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    threads: int, place: Place, seaweedfs: S3Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vna.archive.uploading.THREADS", 1)
+    monkeypatch.setitem(Uploader.__init__.__kwdefaults__ or {}, "threads", threads)
     (tmp_path / "spools").mkdir()
     fresh = places(place, seaweedfs, tmp_path)
     unbroken = next(fresh)
@@ -129,7 +131,7 @@ def test_killed_at_any_operation_nothing_acknowledged_is_lost_or_there_twice(
     work(unbroken)(WatchedOperations(counter))
     assert sorted(objects(archive).values()) == DIGESTS
     assert {"publish", "put_file", "rename", "link", "unlink"} <= set(counter.kinds)
-    step = 1 if os.environ.get("VNA_EVERY_KILL") else 7
+    step = 1 if os.environ.get("VNA_EVERY_KILL") else 9
     for k in range(1, counter.count, step):
         broken = next(fresh)
         archive = broken.create()

@@ -8,6 +8,7 @@ here is removed because its writer died, and no row tells of it before (docs/adr
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import json
 import logging
@@ -78,7 +79,7 @@ class Owing:
         """
         with self._lock:
             same = self._taken.get(row.sha256)
-        if same is not None and same.exists():  # should it be uploaded in between, it is in the store: a duplicate all the same
+        if same is not None and _holds(same, row.sha256):
             spool.discard()
             return row.receipt()._replace(state="duplicate")
         spool.sync()
@@ -118,6 +119,15 @@ class Owing:
         except OSError:
             self._is_lost = True
             raise
+
+
+def _holds(part: Path, sha256: str) -> bool:
+    """Tell whether those bytes are still owed, unharmed. Should they be uploaded meanwhile, they are in the store."""
+    try:
+        with part.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        return False
 
 
 class Debts:

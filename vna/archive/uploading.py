@@ -53,6 +53,11 @@ class _Tried:
     due: float = 0.0
 
 
+def _said(error: Exception) -> str:
+    """Say what an error says, if it is one of ours: another one's message may quote anything."""
+    return str(error) if isinstance(error, VnaError) else type(error).__name__
+
+
 def _forget(event: Mapping[str, Any]) -> None:
     """Tell nobody."""
 
@@ -149,14 +154,23 @@ class Uploader:
     # -- the thread that finds what is owed
 
     def _run(self) -> None:
-        try:
-            while self._lock is None and not self._is_ending:
+        sink: ArchiveSink | None = None
+        while sink is None:
+            try:
+                if self._lock is None:
+                    self._claim()
+                if self._lock is not None:
+                    sink = self._open_sink()
+            except (VnaError, OSError) as exc:
+                log.error("what is owed cannot be uploaded yet: %s", _said(exc))
+            if sink is None:
+                if self._is_ending:
+                    return
                 self._pause(_TURN_S)
-                self._claim()
-            if self._lock is not None:
-                self._serve(self._open_sink())
+        try:
+            self._serve(sink)
         except (VnaError, OSError) as exc:
-            log.error("what is owed cannot be uploaded: %s", exc if isinstance(exc, VnaError) else type(exc).__name__)
+            log.error("the uploads could not be ended in order: %s", _said(exc))
 
     def _claim(self) -> None:
         with store_errors("what is owed could not be looked into"):
@@ -189,39 +203,52 @@ class Uploader:
         self._debts.sweep()
 
     def _feed(self) -> None:
-        while not (self._is_ending and (self.is_held_up or time.monotonic() >= self._ends_at)):
-            if self.is_held_up:
-                self._wait_for_service()
-                continue
-            with self._changed:
-                if self._queue:
-                    self._changed.wait(_LOOK_S)
-                    continue
-                now = time.monotonic()
-                without = self._busy | {name for name, tried in self._tried.items() if tried.due > now}
-            found = list(map(Path, self._debts.some(_LISTED, without)))
-            with self._changed:
-                self._queue.extend(found)
-                self._has_work.notify_all()
-                is_idle = not found and not self._busy and not self.is_held_up
-            if is_idle and self._is_ending:
-                return
-            if is_idle and not self._tried:
-                self._caught_up()
-            if not found:
-                self._pause(_LOOK_S)
+        while True:
+            try:
+                if not self._feed_once():
+                    return
+            except Exception as exc:  # noqa: BLE001 - whatever it is, what is owed must be uploaded one day
+                log.error("what is owed could not be looked for: %s", _said(exc))
+                if self._is_ending:
+                    return
+                self._pause(_TURN_S)
+
+    def _feed_once(self) -> bool:
+        """See to it that every thread has work; False when it is over."""
+        if self._is_ending and time.monotonic() >= self._ends_at:
+            return False
+        if self.is_held_up:
+            self._wait_for_service()
+            return not (self._is_ending and self.is_held_up)
+        with self._changed:
+            if self._queue:
+                self._changed.wait(_LOOK_S)
+                return True
+            now = time.monotonic()
+            without = self._busy | {name for name, tried in self._tried.items() if tried.due > now}
+        found = list(map(Path, self._debts.some(_LISTED, without)))
+        with self._changed:
+            self._queue.extend(found)
+            self._has_work.notify_all()
+            is_idle = not found and not self._busy and not self.is_held_up
+        if is_idle and self._is_ending:
+            return False
+        if is_idle and not self._tried:
+            self._caught_up()
+        if not found:
+            self._pause(_LOOK_S)
+        return True
 
     def _wait_for_service(self) -> None:
-        """Wait a while, longer each time, and see if the service answers again."""
+        """Wait a while, longer each time, and see if the service answers again; at the end, just see."""
         if not self._is_behind:
             self._is_behind = True
             log.warning("uploads are held up: %s", self.trouble)
             self._tell({"event": "uploads_held_up", "reason": str(self.trouble), **asdict(self._debts.summary())})
-        longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self._pauses, 10))
-        self._pauses += 1
-        self._pause(random.uniform(longest / 2, longest))  # noqa: S311 - jitter
-        if self._is_ending:
-            return
+        if not self._is_ending:
+            longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self._pauses, 10))
+            self._pauses += 1
+            self._pause(random.uniform(longest / 2, longest))  # noqa: S311 - jitter
         try:
             self._reach()
         except VnaError as exc:
@@ -291,8 +318,7 @@ class Uploader:
             if isinstance(error, StoreError) and not isinstance(error, DigestMismatchError):
                 self.trouble = error
             else:
-                told = str(error) if isinstance(error, VnaError) else type(error).__name__
-                log.error("an object that is owed could not be uploaded: %s", told)
+                log.error("an object that is owed could not be uploaded: %s", _said(error))
         if error is not None or not self._queue:
             self._changed.notify()
 

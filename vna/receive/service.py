@@ -136,8 +136,8 @@ class ReceiveService:
 
     @contextlib.contextmanager
     def _uploading(self) -> Iterator[None]:
-        """Upload what is owed while the block runs."""
-        if not self._options.owes:
+        """Upload what is owed while the block runs, also what an earlier run owes that acknowledged otherwise."""
+        if not self._options.owes and not self._archive.owed().objects:
             yield
             return
         with self._archive.uploader(self._tell) as self._uploader:
@@ -148,8 +148,9 @@ class ReceiveService:
         owed = self._archive.owed()
         if owed.objects:
             self._tell({"event": "owed", **asdict(owed)})
-        if self._uploader is None or not self._uploader.is_held_up:
-            self._tell_indexed(self._commit(always=not owed.objects))
+        if self._uploader is not None and (self._uploader.is_held_up or not self._uploader.stop(0.0)):
+            return
+        self._tell_indexed(self._commit(always=not owed.objects))
 
     def _tell(self, event: Mapping[str, Any]) -> None:
         with self._tell_lock:

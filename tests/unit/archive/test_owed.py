@@ -262,6 +262,18 @@ def test_the_same_from_two_writers_is_recorded_once(archive: Archive) -> None:
     assert left(archive) == []
 
 
+def test_bytes_that_were_damaged_since_are_no_duplicate(archive: Archive) -> None:
+    with archive.sink(owes=True) as sink:
+        send(sink, ITEMS[0])
+        (path,) = archive.workspace.rglob("owed/*/*.part")
+        path.chmod(0o640)
+        path.write_bytes(ITEMS[0].stored[:-2] + b"??")
+        assert send(sink, ITEMS[0]).state == "owed"
+    archive.sweep()
+    assert rows(archive) == [ITEMS[0].sha256]
+    assert archive.owed().damaged == 1
+
+
 def test_other_bytes_under_the_same_uids_are_both_kept(archive: Archive) -> None:
     one, other = ITEMS[0], wire_object(InstanceNumber=1, PatientName="Other^Name")
     events: list[Mapping[str, Any]] = []
@@ -381,6 +393,46 @@ def test_an_object_that_alone_is_not_taken_hinders_no_other(error: StoreError, s
     assert rows(archive) == sorted(item.sha256 for item in ITEMS)
 
 
+@pytest.mark.usefixtures("quick")
+def test_an_object_that_alone_is_not_taken_hinders_no_other_at_the_end_either(service: Service, archive: Archive) -> None:
+    receipts = take(archive, *(wire_object(InstanceNumber=number) for number in range(40)))
+    service.said = lambda path: StoreError("too large") if path == receipts[0].path else None
+    archive.sweep()
+    assert archive.owed().objects == 1
+    assert len(rows(archive)) == 39
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_cannot_be_looked_for_once_is_looked_for_again(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine, failures = Debts.some, iter([OSError(errno.EMFILE, "too many open files"), RuntimeError("unforeseen")])
+
+    def some(*arguments: Any) -> list[str]:
+        for failure in failures:
+            raise failure
+        return genuine(*arguments)
+
+    monkeypatch.setattr(Debts, "some", some)
+    monkeypatch.setattr("vna.archive.uploading._TURN_S", 0.01)
+    take(archive, *ITEMS)
+    with archive.uploader() as uploader:
+        until(lambda: archive.owed().objects == 0)
+        assert uploader.stop(PATIENCE_S)
+
+
+def test_a_sink_that_cannot_be_opened_once_is_opened_later(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vna.archive.uploading._TURN_S", 0.01)
+    failing = FailAt("make_folder", errno.ENOSPC, lambda path: path.parent.name == "spool")
+    take(on(service, tmp_path), *ITEMS)
+    archive = on(service, tmp_path, WatchedOperations(failing))
+    with archive.uploader() as uploader:
+        until(lambda: failing.failures > 1)
+        failing.armed = False
+        until(lambda: archive.owed().objects == 0)
+        assert uploader.stop(PATIENCE_S)
+
+
 def test_no_more_are_put_at_once_than_there_are_threads(service: Service, archive: Archive) -> None:
     take(archive, *(wire_object(InstanceNumber=number) for number in range(40)))
 
@@ -427,14 +479,14 @@ def test_an_unanswered_put_is_left_to_recovery_at_the_end_and_recorded_once(serv
 
 def test_it_is_owed_until_its_row_is_durable(service: Service, tmp_path: Path) -> None:
     steps: list[str] = []
+    quiet = on(service, tmp_path)
 
     def note(kind: str, arguments: tuple[Any, ...]) -> None:
         named = Path(os.readlink(f"/proc/self/fd/{arguments[0]}") if isinstance(arguments[0], int) else arguments[0])
-        inside = named.parts[len(archive.workspace.parts) :]
+        inside = named.parts[len(quiet.workspace.parts) :]
         steps.append(f"{kind} {inside[0] if inside else '.'}")
 
-    archive = on(service, tmp_path)
-    take(archive, ITEMS[0])
+    take(quiet, ITEMS[0])
     on(service, tmp_path, WatchedOperations(note)).sweep()
     durable = steps.index("sync journal")
     assert steps.index("write journal") < durable < steps.index("unlink owed")
