@@ -124,7 +124,8 @@ class Receipt(NamedTuple):
     """What became of one received object; issued only when that is durable.
 
     ``state`` is ``stored``, ``flagged``, ``variant`` or ``quarantined`` for what was written, ``duplicate`` for bytes that the
-    archive holds already, and ``owed`` for what is durable on this machine and has yet to go there, to ``path`` if that is free. ``codes`` are the problems found, the deciding one first. ``path`` is relative to the archive.
+    archive holds already, and ``owed`` for what is durable on this machine and has yet to go there, to ``path`` if that is free.
+    ``codes`` are the problems found, the deciding one first. ``path`` is relative to the archive.
     A named tuple, as is everything that is made for each object received: a frozen dataclass takes ten times as long to make.
     """
 
