@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import pytest
 
 from tests.support.instances import real_images
 from tests.support.s3 import S3Service, s3_service
+from tests.support.s3_proxy import Fault, Request, s3_proxy
 from tests.support.sending import send_files
 from vna.archive import Archive
 from vna.cli import run
@@ -224,3 +226,45 @@ def test_a_receiver_that_ends_while_the_service_is_down_says_what_stays_owed(sit
     second.until("uploaded", owed)  # what is owed is uploaded whatever the next run promises
     assert second.end() == 0
     site.check(sent)
+
+
+def test_it_says_in_words_what_it_promises_and_what_it_owes(
+    tmp_path: Path, seaweedfs: S3Service, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = seaweedfs.storage_options()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", options["key"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", options["secret"])
+    monkeypatch.chdir(tmp_path)
+    with s3_proxy(seaweedfs.port) as proxy:
+        site = Site(tmp_path, seaweedfs, capsys, seaweedfs.url())
+        site.vna("init", site.url, "--endpoint-url", f"http://127.0.0.1:{proxy.port}")
+        config = tmp_path / "vna.toml"
+        config.write_text(config.read_text().replace('acknowledge = "stored"', 'acknowledge = "spooled"'))
+
+        def decide(request: Request) -> Fault:
+            return Fault.DENIED if request.operation == "put" and "/instances/" in request.path else Fault.NONE
+
+        proxy.decide = decide
+        command = [sys.executable, "-m", "vna", "receive", "--port", "0", "--workers", "1"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                port = int(process.stdout.readline().partition(";")[0].rpartition(":")[2])
+                assert (
+                    process.stdout.readline()
+                    == "an object is acknowledged when it is on this machine's disk; its upload is owed\n"
+                )
+                assert all(one.is_stored for one in send_files("127.0.0.1", port, "VNA", IMAGES[:2]))
+                while not (line := process.stdout.readline()).startswith("uploads_held_up: "):
+                    assert line
+                assert "AccessDenied" in line
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(PATIENCE_S) == 0
+                rest = process.stdout.read()
+            finally:
+                process.kill()
+        assert re.search("^owed: 2 objects, [0-9,]+ bytes, the oldest since 20.*Z$", rest, re.MULTILINE)
+        assert re.search("^stopped: .*owed 2,", rest, re.MULTILINE)
+        capsys.readouterr()
+        assert run(["status"]) == 0
+        assert re.search("owed +objects 2, ", capsys.readouterr().out)

@@ -50,7 +50,7 @@ def command(ctx: click.Context, port: int | None, workers: int, as_json: bool) -
     def tell(event: Mapping[str, Any]) -> None:
         if event["event"] == "objects":
             counts.update(event["states"])
-        else:
+        elif event["event"] != "owed":  # the state of objects, of which this one is the sum
             counts[str(event["event"])] += 1
         if as_json:
             click.echo(json.dumps(event))
