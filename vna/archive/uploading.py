@@ -134,6 +134,8 @@ class Uploader:
         """Upload what is owed, in this call, unless another uploader is at it; give up at the first trouble of the service."""
         self._end(float("inf"))
         self._claim()
+        if self._lock is not None:
+            log.info("uploading what is owed: %d objects", self._debts.summary().objects)
         try:
             self._run()
         finally:

@@ -198,6 +198,20 @@ def test_nothing_is_taken_when_only_the_reserve_is_left(archive: Archive) -> Non
     assert archive.owed().objects == 0
 
 
+def test_what_is_owed_is_uploaded_though_only_the_reserve_is_left(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(room: object) -> None:
+        raise StoreFullError("only the reserve is free")
+
+    with archive.sink(owes=True) as sink:
+        send(sink, ITEMS[0])
+        monkeypatch.setattr("vna.store.room.Room.check", full)
+        with pytest.raises(StoreFullError):
+            send(sink, wire_object(InstanceNumber=99, PatientName="Other^Name" * 5))
+    archive.sweep()
+    assert rows(archive) == [ITEMS[0].sha256]
+    assert archive.owed().objects == 0
+
+
 def test_a_local_archive_owes_nothing(tmp_path: Path) -> None:
     archive = Archive.create(str(tmp_path / "a"))
     with pytest.raises(ConfigError, match="owes nothing"):
