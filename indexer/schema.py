@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 SCHEMA_VERSION = 1
 """Raised when a column changes its meaning or type; adding a column at the end does not raise it."""
@@ -123,6 +124,7 @@ BLOOM_COLUMNS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInsta
 """The columns that get a bloom filter: many distinct values, looked up by equality."""
 
 
+@lru_cache(maxsize=1024)
 def study_hash(study_instance_uid: str | None) -> int:
     """Hash a Study Instance UID to the clustering column: first 8 bytes of SHA-256, big endian, signed; no UID hashes as ''."""
     digest = hashlib.sha256((study_instance_uid or "").encode("utf-8", "surrogatepass")).digest()

@@ -255,6 +255,8 @@ class Index:
 
         Where the store shows no revision at all, what is there stays: revisions do not go away.
         """
+        if next(revised_studies(self._store), None) is None:
+            return
         self._take_revisions(str(beside))
         if beside.exists():
             fresh = Table.open(beside, OVERLAYS)

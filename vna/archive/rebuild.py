@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 _PARTS = tuple(f"{i:02x}" for i in range(256))
 _ROWS_PER_COMMIT = 1 << 17
-_FILES_PER_TASK = 256
+_FILES_PER_TASK = 512
 _REQUESTS_AT_ONCE = 16
 _REQUESTS_PER_TASK = 16
 _LONG_JOURNAL = 4 << 20
@@ -219,10 +219,18 @@ class Rebuild:
         return count
 
     def _merged(self, parts: Sequence[IndexRows]) -> Any:
-        table = merged([part.table for part in parts])
-        studies, paths, digests = (table.column(name).to_pylist() for name in ("StudyInstanceUID", "path", "sha256"))
-        extend_manifests(self._store, zip(studies, paths, ((digest or b"").hex() for digest in digests), strict=True))
+        with ThreadPoolExecutor(1) as beside:  # merging leaves the interpreter to others
+            listed = beside.submit(extend_manifests, self._store, _listed(parts))
+            table = merged([part.table for part in parts])
+            listed.result()
         return table
+
+
+def _listed(parts: Iterable[IndexRows]) -> Iterator[tuple[str | None, str, str]]:
+    """Give what manifests hold of some rows: Study Instance UID, path, digest."""
+    for part in parts:
+        studies, paths, digests = (part.table.column(name).to_pylist() for name in ("StudyInstanceUID", "path", "sha256"))
+        yield from zip(studies, paths, ((digest or b"").hex() for digest in digests), strict=True)
 
 
 def _died(known: Known) -> IndexRows:

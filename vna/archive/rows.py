@@ -76,6 +76,7 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 _KEPT = 20_000
 _members: dict[tuple[str, object], str] = {}  # of index rows, encoded: most of them are alike from object to object
 _last_columns: tuple[list[str], list[object], list[str]] = ([], [], [])
+_last_told: tuple[Mapping[str, Any], Provenance] = ({}, Provenance(source=""))
 _last_provenance: tuple[Provenance | None, str] = (None, "")  # and so is this, within an association
 
 
@@ -134,15 +135,13 @@ def numbered(seq: int, payload: bytes) -> bytes:
 def decode(writer: str, line: bytes) -> JournalRow:
     """Read one journal line. Raises ValueError when it is not one."""
     try:
-        return from_fields(writer, json.loads(line))
+        return from_fields(writer, json.loads(str(line, "utf-8")))  # to find the encoding out takes longer
     except (KeyError, TypeError, AttributeError) as exc:
         raise ValueError("not a journal row") from exc
 
 
 def from_fields(writer: str, told: Mapping[str, Any]) -> JournalRow:
     """Make a row of the decoded JSON of one; an intent has the same fields but no ``seq``."""
-    provenance = dict(told.get("provenance", {}))
-    provenance["codes"] = tuple(provenance.get("codes", ()))
     return JournalRow(
         writer=writer,
         seq=int(told.get("seq", 0)),
@@ -155,9 +154,19 @@ def from_fields(writer: str, told: Mapping[str, Any]) -> JournalRow:
         sop_class_uid=told["SOPClassUID"],
         sop_instance_uid=told["SOPInstanceUID"],
         transfer_syntax_uid=told["TransferSyntaxUID"],
-        provenance=Provenance(**{"source": "", **provenance}),
+        provenance=_decoded_provenance(told.get("provenance", {})),
         row=told["row"],
     )
+
+
+def _decoded_provenance(told: Mapping[str, Any]) -> Provenance:
+    """Make a provenance of the decoded JSON of one; one that says what the one before said is that one."""
+    global _last_told
+    known, provenance = _last_told
+    if known != told:
+        provenance = Provenance(**{"source": "", **told, "codes": tuple(told.get("codes", ()))})
+        _last_told = (told, provenance)
+    return provenance
 
 
 def index_columns(row: JournalRow) -> dict[str, object]:

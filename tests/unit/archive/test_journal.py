@@ -49,6 +49,27 @@ def test_a_row_comes_back_as_it_was() -> None:
     assert full.receipt().codes == ("BAD_UID", "NO_PREAMBLE")
 
 
+def test_a_row_has_its_own_provenance_whatever_the_row_before_it_had() -> None:
+    told = [
+        Provenance("pacs"),
+        Provenance("pacs"),
+        Provenance("pacs", "AE"),
+        Provenance("pacs", file_meta={"SourceApplicationEntityTitle": "X"}),
+        Provenance("pacs", file_meta={"SourceApplicationEntityTitle": "Y"}),
+        Provenance("pacs", codes=("NO_PREAMBLE",)),
+        Provenance("pacs", codes=("NO_PREAMBLE", "META_GROUPLEN")),
+        Provenance("pacs"),
+    ]
+    for provenance in (*told, *reversed(told)):
+        assert decode("w", numbered(1, encode(row("a")._replace(provenance=provenance)))).provenance == provenance
+    for damaged in (b'{"codes": 1}', b'{"unknown": "x"}', b'"pacs"', b"null", b"1"):
+        line = numbered(1, encode(row("a")._replace(provenance=Provenance("pacs"))))
+        with pytest.raises(ValueError):
+            decode("w", line.replace(b'{"source":"pacs"}', damaged))
+    with pytest.raises(ValueError):
+        decode("w", numbered(1, encode(row("a"))).replace(b'"state":"', b'"state":"\xff'))
+
+
 def test_a_row_is_written_as_it_is_whatever_the_row_before_it_was() -> None:
     columns: list[dict[str, object]] = [
         {"PatientID": "1", "Rows": 5, "Modality": None},
