@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -189,10 +190,10 @@ def _insert(dialect: str, table: Table) -> Any:
     return sqlite.insert(table)
 
 
-def _in_order(table: Table, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _in_order(table: Table, rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
     """Sort rows by their primary key: two transactions that lock the same rows in different orders would wait for each other."""
-    keys = [column.name for column in table.primary_key.columns]
-    return sorted((dict(row) for row in rows), key=lambda row: [row.get(key, "") for key in keys])
+    keys = [column.name for column in table.primary_key.columns if column.name in rows[0]]  # all rows have the same columns
+    return sorted(rows, key=itemgetter(*keys)) if keys else rows
 
 
 def _engine(url: str) -> Engine:

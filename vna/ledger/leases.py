@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, select, update
 
 from vna.errors import LockedError, VnaError
 from vna.ledger.database import Database
@@ -60,11 +60,10 @@ class Leases:
 
     def claim(self, stage: str, node: str, study_instance_uid: str = "") -> Lease:
         """Claim work. Raises LockedError when another holder's lease stands."""
-        key = _key(stage, node, study_instance_uid)
 
         def work(conn: Connection) -> Lease:
             token = self._next_token(conn)  # first: its row lock makes claims wait for each other
-            standing = conn.execute(select(leases.c.owner, leases.c.expires_at).where(key)).one_or_none()
+            standing = conn.execute(_STANDING, _key(stage, node, study_instance_uid)).one_or_none()
             if standing is not None and standing.expires_at > self._clock() and not is_dead(standing.owner):
                 what = f"study {study_instance_uid}" if study_instance_uid else "everything"
                 raise LockedError(
@@ -92,7 +91,7 @@ class Leases:
         """Give a lease back. Safe to repeat, and when it has been lost."""
         with self._guard:
             self._held.pop(lease.token, None)
-        self._database.write(lambda conn: conn.execute(delete(leases).where(_is(lease))))
+        self._database.write(lambda conn: conn.execute(_RELEASE, _named(lease)))
 
     @contextmanager
     def held(self, stage: str, node: str, study_instance_uid: str = "") -> Iterator[Lease]:
@@ -110,10 +109,9 @@ class Leases:
         if not held:
             return
         expires_at = self._clock() + self._lease_s
-        extend = update(leases).values(expires_at=expires_at)
 
         def work(conn: Connection) -> list[Lease]:
-            return [lease for lease in held if conn.execute(extend.where(_is(lease))).rowcount == 0]
+            return [lease for lease in held if conn.execute(_RENEW, {**_named(lease), "until": expires_at}).rowcount == 0]
 
         for lease in self._database.write(work):
             with self._guard:
@@ -132,11 +130,10 @@ class Leases:
             self.release(lease)
 
     def _next_token(self, conn: Connection) -> int:
-        step = update(counters).where(counters.c.name == _FENCE).values(value=counters.c.value + 1).returning(counters.c.value)
-        token = conn.execute(step).scalar()
+        token = conn.execute(_STEP).scalar()
         if token is None:  # the ledger's first claim
             self._database.insert_new(conn, counters, [{"name": _FENCE, "value": 0}])
-            token = conn.execute(step).scalar_one()
+            token = conn.execute(_STEP).scalar_one()
         return int(token)
 
     def _start_renewing(self) -> None:
@@ -152,8 +149,7 @@ class Leases:
 
 def check(conn: Connection, lease: Lease) -> None:
     """Make sure, within a write transaction, that the lease still stands. Raises LockedError when it was lost."""
-    statement = select(leases.c.token).where(_is(lease)).with_for_update()
-    if conn.execute(statement).scalar() is None:
+    if conn.execute(_CHECK, _named(lease)).scalar() is None:
         raise LockedError(
             f"the lease on the {lease.stage} of study {lease.study_instance_uid or '(all)'} at {lease.node} was lost",
             hint="another run took over while this one stood still; nothing was written",
@@ -200,9 +196,23 @@ def _taken_over(new: Any) -> dict[str, Any]:
     return {"owner": new.owner, "token": new.token, "expires_at": new.expires_at}
 
 
-def _key(stage: str, node: str, study_instance_uid: str) -> ColumnElement[bool]:
-    return and_(leases.c.stage == stage, leases.c.node == node, leases.c.study_instance_uid == study_instance_uid)
+def _key(stage: str, node: str, study_instance_uid: str) -> dict[str, Any]:
+    return {"at_stage": stage, "at_node": node, "of_study": study_instance_uid}
 
 
-def _is(lease: Lease) -> ColumnElement[bool]:
-    return and_(_key(lease.stage, lease.node, lease.study_instance_uid), leases.c.token == lease.token)
+def _named(lease: Lease) -> dict[str, Any]:
+    return {**_key(lease.stage, lease.node, lease.study_instance_uid), "with_token": lease.token}
+
+
+# Each study takes all of these: built once, they cost what the database needs.
+_AT_KEY = and_(
+    leases.c.stage == bindparam("at_stage"),
+    leases.c.node == bindparam("at_node"),
+    leases.c.study_instance_uid == bindparam("of_study"),
+)
+_IS = and_(_AT_KEY, leases.c.token == bindparam("with_token"))
+_STEP = update(counters).where(counters.c.name == _FENCE).values(value=counters.c.value + 1).returning(counters.c.value)
+_STANDING = select(leases.c.owner, leases.c.expires_at).where(_AT_KEY)
+_CHECK = select(leases.c.token).where(_IS).with_for_update()
+_RENEW = update(leases).where(_IS).values(expires_at=bindparam("until"))
+_RELEASE = delete(leases).where(_IS)
