@@ -79,7 +79,8 @@ def refused_classes() -> str:
 def answers() -> str:
     """What our SCP answers to C-STORE."""
     meanings = {
-        storing.SUCCESS: "the object is durable: stored, flagged, a duplicate, a variant, or in quarantine with its reason",
+        storing.SUCCESS: "the object is durable: stored, flagged, a duplicate, a variant, or in quarantine with its reason; "
+        "or, if `[archive] acknowledge` says so, in the spool with its upload owed",
         storing.OUT_OF_RESOURCES: "no room; nothing was kept, send it again later",
         storing.PROCESSING_FAILURE: "the store failed; nothing was kept",
         storing.CANNOT_UNDERSTAND: "the request announces no data set",

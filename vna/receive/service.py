@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from vna.archive.receivers import Receiver, announced
@@ -95,18 +96,20 @@ class ReceiveService:
         self._tell_unlocked = tell
         self._relay_unlocked = relay
         self._unindexed = 0
-        self._stopping = threading.Event()
-        self._due = threading.Event()
+        self._is_stopping = False
+        # Whatever is due sooner than at the next interval. Not an Event: a signal handler that sets one while the same thread has
+        # its lock, to wait for it or to clear it, would wait for ever. To put something here is safe at any moment.
+        self._due: SimpleQueue[None] = SimpleQueue()
         self._uploader: Uploader | None = None
 
     def stop(self) -> None:
         """Accept nothing more, finish what is under way, and let :meth:`run` return."""
-        self._stopping.set()
-        self._due.set()
+        self._is_stopping = True
+        self._due.put(None)
 
     def commit_now(self) -> None:
         """Bring what was received so far into the index without waiting for the interval."""
-        self._due.set()
+        self._due.put(None)
 
     def run(self) -> None:
         """Serve until stopped; everything acknowledged is in the index when this returns, but for what is owed still.
@@ -175,7 +178,7 @@ class ReceiveService:
         with self._tell_lock:
             self._unindexed += objects
             if self._unindexed >= self._options.index_objects:
-                self._due.set()
+                self._due.put(None)
 
     def _start(self, listener: socket.socket) -> _Worker:
         return _Worker(self._order(listener), listener, self._take, self._take_other)
@@ -201,13 +204,12 @@ class ReceiveService:
     def _watch(self, workers: list[_Worker], listener: socket.socket) -> None:
         """Commit the index now and then, and replace a worker that has died."""
         while True:
-            self._due.wait(self._options.index_interval_s)
-            self._due.clear()
-            if self._stopping.is_set():
+            self._wait()
+            if self._is_stopping:
                 return
             for number, worker in enumerate(workers):
                 code = worker.ended()
-                if code is not None and not self._stopping.is_set():
+                if code is not None and not self._is_stopping:
                     self._tell({"event": "worker_ended", "code": str(code)})
                     log.error("an accepting process ended with %s; another takes its place", code)
                     worker.close()
@@ -227,6 +229,13 @@ class ReceiveService:
                     continue  # the index is where the uploads go to
                 self._uploader.seal()
             self._tell_indexed(self._commit())
+
+    def _wait(self) -> None:
+        """Wait until something is due, at most for the interval; what else is due by then is due with it."""
+        with contextlib.suppress(Empty):
+            self._due.get(timeout=self._options.index_interval_s)
+            while True:
+                self._due.get_nowait()
 
     def _tell_indexed(self, rows: int) -> None:
         if rows:
@@ -331,7 +340,8 @@ class _Worker:
         """Ask the process to drain and end."""
         stdin = self._process.stdin
         if stdin is not None:
-            stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it has died, and what it was told last is still in the buffer
+                stdin.close()
 
     def wait(self, timeout_s: float) -> None:
         """Wait for its end; kill it when the time is up. What it had not acknowledged, the peers keep."""

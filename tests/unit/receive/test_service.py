@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -164,3 +166,42 @@ def test_a_running_receiver_is_found_and_a_dead_one_is_not(tmp_path: Path) -> No
         with pytest.raises(LockedError), announced(tmp_path, receiver):
             raise AssertionError("two receivers announced on one port")
     assert running_receiver(tmp_path, 11112) is None
+
+
+def test_a_worker_that_died_unread_can_be_closed(tmp_path: Path) -> None:
+    archive = Archive.create(str(tmp_path / "a"))
+    with running(archive):
+        listener = socket.create_server(("127.0.0.1", 0))
+        worker = _Worker({}, listener, lambda lines: None, lambda event: None)
+        worker._process.kill()
+        worker._process.wait()
+        worker.seal()  # nobody reads that, and it stays in the buffer
+        worker.close()
+        worker.wait(1)
+        listener.close()
+
+
+def test_a_signal_stops_the_service_wherever_it_comes(tmp_path: Path) -> None:
+    """The handler runs in the thread that waits, between any two of its steps: here it does so at every line of the wait."""
+    archive = Archive.create(str(tmp_path / "a"))
+    service = ReceiveService(archive, Local(), {}, ReceiveOptions(index_interval_s=0.01), lambda event: None)
+    steps = []
+
+    def at_every_line(frame: FrameType, event: str, argument: object) -> object:
+        sys.settrace(None)
+        steps.append(event)
+        if len(steps) < 100:  # it ends only when no more signals come
+            service.stop()
+        sys.settrace(at_every_line)
+        return at_every_line
+
+    def wait() -> None:
+        sys.settrace(at_every_line)
+        service._wait()
+        sys.settrace(None)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(20)
+    assert not waiting.is_alive()
+    assert len(steps) > 3
