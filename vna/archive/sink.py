@@ -191,9 +191,10 @@ class ArchiveSink:
 
     def _leave(self) -> None:
         try:
-            self._writer.spool.close()
             self._journal.close()
         finally:
+            with suppress(StoreError):  # what is left there is empty, and recovery's
+                self._writer.spool.close()
             self._writer.leave(clean=not self._unfinished and not any(self._writer.folder.glob("*.part")))
 
     # -- filing

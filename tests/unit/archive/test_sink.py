@@ -368,6 +368,18 @@ def test_what_only_its_spool_name_is_left_of_is_not_recorded_twice(
     assert not spooled(archive)
 
 
+def test_the_journal_is_sealed_though_a_file_made_in_advance_could_not_be_removed(archive: Archive) -> None:
+    fail = FailAt("unlink", errno.EIO)
+    fail.armed = False
+    failing = Archive.open(archive.url, operations=WatchedOperations(fail))
+    with failing.sink() as sink:
+        send(sink, wire_object())
+        fail.armed = True
+    assert fail.failures
+    assert archive.sync_index() == 1
+    assert not spooled(archive)
+
+
 @pytest.mark.parametrize("is_sent_again", [True, False])
 def test_of_a_study_that_was_named_in_part_no_object_is_without_its_row(archive: Archive, is_sent_again: bool) -> None:
     items = [wire_object(InstanceNumber=number) for number in (1, 2)]

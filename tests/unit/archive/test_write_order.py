@@ -71,7 +71,7 @@ def test_an_object_is_forced_to_the_disk_named_and_journalled_before_its_receipt
         "link spool object", "sync_folder object", "write journal", "sync journal", "receipt stored",
         "unlink spool", "create spool",
     ]  # fmt: skip
-    assert recorder.steps == ["unlink spool", "rename journal journal", "sync_folder journal"]
+    assert recorder.steps == ["rename journal journal", "sync_folder journal", "unlink spool"]
 
 
 def test_a_writers_folder_is_forced_to_the_disk_when_a_sink_is_opened(recorded: Archive, recorder: Recorder) -> None:
