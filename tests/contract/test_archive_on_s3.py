@@ -22,7 +22,7 @@ from indexer.columns import INSTANCES, OVERLAYS
 from indexer.errors import IndexerError, UntrustedServiceError
 from indexer.lease import maintaining
 from indexer.table import Table
-from tests.support.crash import KillAt, WatchedOperations, run_and_kill
+from tests.support.crash import KillAt, WatchedOperations, WatchedStore, run_and_kill
 from tests.support.instances import make_instance
 from tests.support.objects import send, send_all, wire_object
 from tests.support.revisions import revise
@@ -212,24 +212,6 @@ def test_an_index_whose_log_is_none_is_made_anew(damage: str, place: Place) -> N
     assert archive.sync_index() == 0
 
 
-class _Watched:
-    """A store that tells ``before`` of every call, by name."""
-
-    def __init__(self, store: Any, before: Callable[[str, tuple[Any, ...]], None]) -> None:
-        self._store, self._before = store, before
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._store, name)
-        if not callable(found) or name == "list":
-            return found
-
-        def told(*arguments: Any) -> Any:
-            self._before(name, ())
-            return found(*arguments)
-
-        return told
-
-
 def work(place: Place, durability: Durability) -> Callable[[WatchedOperations], None]:
     """Take the items, note what is acknowledged where it outlives the process, and put the journal into the bucket."""
 
@@ -240,7 +222,7 @@ def work(place: Place, durability: Durability) -> Callable[[WatchedOperations], 
             os.write(descriptor, f"{receipt.sha256} {receipt.path}\n".encode())
 
         archive = Archive.open(place.url, place.storage_options, spool=place.spool, operations=operations)
-        archive.store = _Watched(archive.store, object.__getattribute__(operations, "_before"))  # type: ignore[assignment]
+        archive.store = WatchedStore(archive.store, object.__getattribute__(operations, "_before"))  # type: ignore[assignment]
         with archive.sink(durability=durability, on_receipt=lambda receipt, provenance: note(receipt)) as sink:
             study = next(receipt.study_instance_uid for receipt in send_all(sink, ITEMS))
             sink.commit_study(study)
@@ -300,7 +282,7 @@ def test_what_another_writer_stored_meanwhile_is_recorded_once(place: Place) -> 
             if name == "publish":
                 killer("publish", ())
 
-        opened.store = _Watched(opened.store, before)  # type: ignore[assignment]
+        opened.store = WatchedStore(opened.store, before)  # type: ignore[assignment]
         with opened.sink() as sink:
             send(sink, ITEMS[0])
 

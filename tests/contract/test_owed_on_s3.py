@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.crash import KillAt, WatchedOperations, run_and_kill
+from tests.support.crash import KillAt, WatchedOperations, WatchedStore, run_and_kill
 from tests.support.instances import data_set_bytes, make_instance
 from tests.support.objects import send, send_all, wire_object
 from tests.support.peers import HOST, free_port
@@ -65,27 +65,9 @@ def left_here(archive: Archive) -> list[str]:
     return [str(path.relative_to(archive.workspace)) for path in files]
 
 
-class _Watched:
-    """A store that tells ``before`` of every call, by name."""
-
-    def __init__(self, store: Any, before: Callable[[str, tuple[Any, ...]], None]) -> None:
-        self._store, self._before = store, before
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._store, name)
-        if not callable(found) or name == "list":
-            return found
-
-        def told(*arguments: Any) -> Any:
-            self._before(name, ())
-            return found(*arguments)
-
-        return told
-
-
 def opened(place: Place, operations: WatchedOperations) -> Archive:
     archive = Archive.open(place.url, place.storage_options, spool=place.spool, operations=operations)
-    archive.store = _Watched(archive.store, object.__getattribute__(operations, "_before"))
+    archive.store = WatchedStore(archive.store, object.__getattribute__(operations, "_before"))
     return archive
 
 

@@ -46,6 +46,24 @@ class WatchedOperations(SystemOperations):
         return watched
 
 
+class WatchedStore:
+    """A store that tells ``before`` of every call, by name."""
+
+    def __init__(self, store: Any, before: Callable[[str, tuple[Any, ...]], None]) -> None:
+        self._store, self._before = store, before
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if not callable(found) or name == "list":
+            return found
+
+        def told(*arguments: Any) -> Any:
+            self._before(name, ())
+            return found(*arguments)
+
+        return told
+
+
 class Recorder:
     """Remembers each operation as ``kind where``; ``where`` is ``spool``, ``instances``, ``journal`` ... below the root."""
 

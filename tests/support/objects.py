@@ -68,6 +68,8 @@ def send_all(
     """Hand over several objects, and tell of each as soon as it is acknowledged."""
     receipts = []
     for item in items:
-        receipts.append(send(sink, item))
+        incoming = handed_over(sink, item)
+        receipts.append(incoming.commit())
         acknowledged(receipts[-1])
+        incoming.tidy()
     return receipts
