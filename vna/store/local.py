@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -17,7 +16,7 @@ from typing import BinaryIO
 
 from vna.errors import DigestMismatchError, InstanceMissingError, StoreError
 from vna.store.grouping import GroupCommit
-from vna.store.operations import APPEND_MODE, FILE_MODE, SYSTEM, Operations, store_error, store_errors
+from vna.store.operations import APPEND_MODE, FILE_MODE, NO_LINKS, SYSTEM, Operations, store_error, store_errors
 from vna.store.port import Readable, checked, replaceable
 
 _PREFIX = "put-"
@@ -27,7 +26,6 @@ _RENAME_LOCK = "rename.lock"
 _AMEND_LOCK = "amend.lock"
 _KNOWN_FOLDERS = 50_000
 _KNOWN_SYNCS = 1_000
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 class LocalStore:
@@ -353,7 +351,7 @@ class LocalStore:
             try:
                 os.link(first, second)
             except OSError as exc:
-                if exc.errno in _NO_LINKS:
+                if exc.errno in NO_LINKS:
                     return False
                 raise
             finally:

@@ -21,6 +21,9 @@ FILE_MODE = 0o440
 APPEND_MODE = 0o640
 FOLDER_MODE = 0o750
 
+NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+"""What a file system says that has no hard links, or no more of them."""
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 

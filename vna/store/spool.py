@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vna.errors import StoreError
 from vna.store.hashing import LARGE, HashingThread, hashing_thread
-from vna.store.operations import FILE_MODE, SYSTEM, Operations, store_error, store_errors
+from vna.store.operations import FILE_MODE, NO_LINKS, SYSTEM, Operations, store_error, store_errors
 from vna.store.room import Reserve, Room
 
 SUFFIX = ".part"
@@ -23,6 +23,7 @@ CHECK_EVERY = 64 << 20
 """After so many bytes of one object it is asked again whether there is room."""
 
 _PREPARED = 4  # files that wait for objects: as many as there are threads that take turns on a few cores
+_PIECE = 1 << 20
 _JOINED_BYTES = 64 << 10  # a larger first piece costs more to copy than a write of its own
 
 
@@ -175,13 +176,33 @@ class Spool:
         return SpoolFile(location, self._operations, descriptor, self._thread, self._room, head)
 
     def link(self, file: Path, size: int) -> SpoolFile:
-        """Give a whole file on the same disk, of that size, a name of this spool too; the room for it is taken already."""
+        """Give a whole file on the same disk, of that size, a name of this spool too, or else copy it.
+
+        Even where only the reserve is left: what is uploaded makes room.
+        """
         location = f"{self._prefix}{next(self._numbers):08d}{SUFFIX}"
         with store_errors("the file could not be given a name in the spool"):
-            self._operations.link(file, location)
+            try:
+                self._operations.link(file, location)
+            except OSError as exc:
+                if exc.errno not in NO_LINKS:
+                    raise
+                return self._copied(file)
         linked = SpoolFile(location, self._operations, -1)
         linked.size = size
         return linked
+
+    def _copied(self, file: Path) -> SpoolFile:
+        location, descriptor = self._made()
+        copy = SpoolFile(location, self._operations, descriptor)
+        try:
+            with file.open("rb") as source:
+                while chunk := source.read(_PIECE):
+                    copy.write(chunk)
+        except (OSError, StoreError):
+            copy.discard()
+            raise
+        return copy
 
     def prepare(self) -> None:
         """Create a file in advance, while there is time: the next object finds it. What cannot be done now is done then."""

@@ -255,6 +255,20 @@ def test_what_is_owed_is_uploaded_and_recorded_once_with_its_provenance(archive:
     assert left(archive) == []
 
 
+@pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EIO])
+def test_without_hard_links_in_the_spool_what_is_owed_is_copied_there(service: Service, tmp_path: Path, code: int) -> None:
+    fail = FailAt("link", code)
+    archive = on(service, tmp_path, WatchedOperations(fail))
+    take(archive, *ITEMS[:2])
+    archive.sweep()
+    assert fail.failures
+    expected = [] if code == errno.EIO else sorted(item.sha256 for item in ITEMS[:2])  # a disk that fails is another matter
+    assert rows(archive) == expected
+    assert archive.owed().objects == 2 - len(expected)
+    if expected:
+        assert left(archive) == []
+
+
 def test_a_duplicate_of_what_is_owed_is_told_so_and_kept_once(service: Service, archive: Archive) -> None:
     with archive.sink(owes=True) as sink:
         states = [send(sink, ITEMS[0]).state for _ in range(3)]
