@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -201,7 +203,12 @@ def test_a_signal_stops_the_service_wherever_it_comes(tmp_path: Path) -> None:
         sys.settrace(None)
 
     waiting = threading.Thread(target=wait, daemon=True)
-    waiting.start()
-    waiting.join(20)
-    assert not waiting.is_alive()
+    gc.disable()  # or what other tests left would be finalized in that thread, line by line
+    try:
+        waiting.start()
+        waiting.join(20)
+    finally:
+        gc.enable()
+    stack = sys._current_frames().get(waiting.ident or 0)
+    assert not waiting.is_alive(), "".join(traceback.format_stack(stack))
     assert len(steps) > 3
