@@ -71,6 +71,9 @@ class ArchiveSink:
         self._store = store
         # Only a link tells after a power failure that a spool file was published; anywhere else the intent does.
         self._needs_intents = not (isinstance(store, LocalStore) and store.keeps_source)
+        # To ask where each object goes costs more than to find a name taken now and then; but they come again by whole studies,
+        # and where publishing is an upload it is always asked.
+        self._expects_duplicates = self._needs_intents
         self._durability = durability
         self._on_receipt = on_receipt
         self._writer = Writer(workspace, operations, reserve)
@@ -220,10 +223,12 @@ class ArchiveSink:
         is_durable = False
         try:
             waiting: Sequence[Pending] = batch
+            asks = self._expects_duplicates
             while waiting:
-                waiting = [pending for pending in waiting if not self._is_duplicate(pending)]
+                waiting = [pending for pending in waiting if not self._is_duplicate(pending, asks=asks)]
                 self._publish(waiting)
-                waiting = [pending for pending in waiting if not pending.is_published]
+                waiting, asks = [pending for pending in waiting if not pending.is_published], True
+            self._expects_duplicates = self._needs_intents or any(pending.duplicate for pending in batch)
             self._record([pending for pending in batch if pending.is_published])
             is_durable = True
         finally:
@@ -235,10 +240,14 @@ class ArchiveSink:
                 self._on_receipt(receipt, pending.row.provenance)
         return result
 
-    def _is_duplicate(self, pending: Pending) -> bool:
-        """Choose the place of an object; if it stands there already, note the receipt and drop the spool file."""
-        if not self._store.exists(pending.row.path) and pending.row.path not in self._unfinished.left:
-            return False  # its own place is free, as nearly always
+    def _is_duplicate(self, pending: Pending, *, asks: bool) -> bool:
+        """Choose the place of an object; if it stands there already, note the receipt and drop the spool file.
+
+        Unless it ``asks``, its own place is taken to be free; publishing tells where it is not.
+        """
+        path = pending.row.path
+        if path not in self._unfinished.left and not (asks and self._store.exists(path)):
+            return False
         for row in places(pending.row):
             finished = self._unfinished.finish(row.path, self._finish)
             match holds(self._store, row):

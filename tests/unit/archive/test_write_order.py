@@ -96,12 +96,24 @@ def test_an_object_for_quarantine_has_its_reason_beside_it_before_its_receipt(re
     ]  # fmt: skip
 
 
-def test_a_duplicate_writes_nothing_but_its_spool_file(recorded: Archive, recorder: Recorder) -> None:
+def test_the_first_duplicate_is_found_by_its_name_and_those_behind_it_are_asked_for(
+    recorded: Archive, recorder: Recorder
+) -> None:
     with recorded.sink(on_receipt=acknowledge(recorder)) as sink:  # type: ignore[arg-type]
         send(sink, wire_object())
         recorder.steps.clear()
         send(sink, wire_object(), chunk=1 << 20)
+        assert recorder.steps == [
+            "write spool", "sync spool", "write intent", "link spool object", "write intent", "unlink spool",
+            "receipt duplicate", "create spool",
+        ]  # fmt: skip
+        recorder.steps.clear()
+        send(sink, wire_object(), chunk=1 << 20)
         assert recorder.steps == ["write spool", "unlink spool", "receipt duplicate", "create spool"]
+        send(sink, wire_object(SOPInstanceUID="1.2.3.9"), chunk=1 << 20)
+        recorder.steps.clear()
+        send(sink, wire_object(), chunk=1 << 20)
+        assert "link spool object" in recorder.steps  # what was new has ended the run of duplicates
 
 
 def test_a_duplicate_of_what_another_writer_has_in_flight_is_forced_to_the_disk_first(
@@ -112,7 +124,9 @@ def test_a_duplicate_of_what_another_writer_has_in_flight_is_forced_to_the_disk_
         (recorded.root / "spool" / "still in the spool of another writer").hardlink_to(recorded.root / receipt.path)
         recorder.steps.clear()
         send(sink, wire_object(), chunk=1 << 20)
-        assert recorder.without("create", "write") == ["sync_folder object", "unlink spool", "receipt duplicate"]
+        assert recorder.without("create", "write") == [
+            "sync spool", "link spool object", "sync_folder object", "unlink spool", "receipt duplicate",
+        ]  # fmt: skip
 
 
 def test_a_study_is_forced_to_the_disk_named_and_journalled_at_once(recorded: Archive, recorder: Recorder) -> None:
