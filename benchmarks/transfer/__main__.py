@@ -15,7 +15,7 @@ from benchmarks.report import Results, parser, show
 from benchmarks.transfer import distance, load, pull, ratios, receive, send
 
 PARTS = ("receive", "untouched", "disk", "send", "forward", "pull", "distance", "load")
-COUNTS = {"S": 400, "M": 2000, "L": 6}
+COUNTS = {"S": 1600, "M": 6000, "L": 6}
 QUICK = {"S": 24, "M": 80, "L": 1}
 _DISK_SYSTEMS = ("Orthanc", receive.OURS, f"{receive.OURS} --workers 2")
 
